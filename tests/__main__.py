@@ -1,7 +1,7 @@
 """`python -m tests [ROOM…]`: all tests, in rooms, of which several are at work at once.
 
 A room is a process of its own, so that what its tests leave there (a Ray, a patched module) does not meet another's.
-All are forked from this one, which has imported the large libraries: some ten CPU-seconds, once instead of ten times.
+All are forked from this one, which has imported what is large: some thirty CPU-seconds, once instead of ten times.
 Each line that a room prints begins with its name, and the tests that failed are named once more at the end, with the
 first lines of what they said. Exit status 0 if all rooms pass.
 """
@@ -35,8 +35,15 @@ LIBRARIES = (
     "open_clip",
     "torch._dynamo",
     "rich.table",
+    "sklearn.cluster",
+    "boto3",
+    "hypothesis",
+    "crawl.wat.scan",
+    "pipeline.build",
+    "train.loop",
 )
-"""Slow to import. No Ray: it reads the environment as it is imported, which tests set."""
+"""Slow to import, or compiled as they are (by numba, once a checkout, and by each room that is at work at once). No
+Ray: it reads the environment as it is imported, which tests set."""
 _LOOK_S = 0.2  # between two looks at which rooms have ended
 
 

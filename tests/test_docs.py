@@ -18,6 +18,7 @@ from pipeline.cli import main
 from pipeline.config import build as make_config
 from pipeline.config_files import PRESETS
 from tests.crawl.warc_bytes import http, members, page, record
+from tests.pipeline.inline import tasks_in_this_process
 from train.config import load as load_training
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -59,6 +60,7 @@ def test_every_text_source_is_explained() -> None:
     assert f"text_sources: [{', '.join(ExtractConfig().text_sources)}]" in SOURCES
 
 
+@tasks_in_this_process()
 def test_the_presets_of_the_page_on_safety_are_there_and_its_command_works(tmp_path: Path) -> None:
     (command,) = re.findall(r"^wit (run .*)$", SAFETY, flags=re.MULTILINE)
     archive = tmp_path / "a.warc.gz"
@@ -73,6 +75,7 @@ def test_the_presets_of_the_page_on_safety_are_there_and_its_command_works(tmp_p
     assert named and named <= {file.stem for file in PRESETS.glob("*.yaml")}
 
 
+@tasks_in_this_process()
 def test_its_filters_drop_by_what_a_page_says(tmp_path: Path) -> None:
     link = "<a rel=license href=https://creativecommons.org/licenses/by/4.0/>CC BY</a>"
     reserved = http(f"{link}<img src=a.png alt='a kettle, reserved'>".encode(), headers=("TDM-Reservation: 1",))

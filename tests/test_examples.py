@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.cli import main
 from tests.crawl.warc_bytes import members, wat, wat_record
+from tests.pipeline.inline import tasks_in_this_process
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "examples.md").read_text(encoding="utf-8")
 ANIMALS = ("cat", "dog", "horse", "sheep", "rabbit", "mouse", "snake", "eagle")
@@ -57,6 +58,7 @@ def port() -> Iterator[int]:
 
 
 @pytest.mark.slow
+@tasks_in_this_process()
 def test_the_page_from_its_top_to_its_end(
     tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from filters.images.models import ImageModel
 from pipeline import cli
 from pipeline.config import build as make_config
 from tests.pipeline import small_archive
+from tests.pipeline.inline import tasks_in_this_process
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
@@ -52,6 +53,7 @@ def test_it_names_every_key_of_a_model_and_only_reasons_that_there_are() -> None
         assert reason in DOC and reason in reasons()
 
 
+@tasks_in_this_process()
 def test_a_model_that_a_dataset_has_trained_chooses_the_next_ones_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ import yaml
 import dataset
 from pipeline.cli import main
 from tests.pipeline import small_archive
+from tests.pipeline.inline import tasks_in_this_process
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.slow
+@tasks_in_this_process()
 def test_the_commands_of_the_archive_section_work_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_the_commands_of_the_archive_section_work_in_their_order(
     exec(python[1], namespace)
 
 
+@tasks_in_this_process()
 def test_the_filter_of_the_readme_is_ten_lines_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.build import build
     from pipeline.config import build as make_config

@@ -15,6 +15,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine import unchanged
 from tests.pipeline import small_archive
+from tests.pipeline.inline import tasks_in_this_process
 
 NEVER = {
     "aiohttp",
@@ -32,6 +33,7 @@ NEVER = {
 
 
 @pytest.fixture(scope="module")
+@tasks_in_this_process()
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("asked")
     archive = small_archive.write(folder / "small.warc.gz", pages=4)

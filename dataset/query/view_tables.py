@@ -15,7 +15,7 @@ import pyarrow as pa
 from dataset.hosts import HOST_SQL
 from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
-from dataset.ledger.damage import read_table
+from dataset.ledger.damage import content, read_table
 from dataset.query import sql
 from dataset.query.side_tables import TIMINGS, public_suffixes, settings
 from dataset.reasons import reasons
@@ -73,11 +73,15 @@ class CommittedTable:
 
     def select(self, committed: Committed, paths: str) -> str:
         """Return the SELECT that reads the files; `paths` is the SQL of the list of where they are. Raises
-        RecordError.
+        RecordError, DamagedError.
         """
         first = self.files[0][1]
         file_schema = committed.schema(first)
-        check_columns(file_schema, self.schema, committed.storage.url_of(first.name))
+        try:
+            check_columns(file_schema, self.schema, committed.storage.url_of(first.name))
+        except RecordError:
+            content(committed.storage, first)  # a footer that has rotted may say anything: a run makes the file anew
+            raise
         missing = _missing(file_schema, self.schema)
         columns = ", ".join(
             f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)

@@ -19,7 +19,7 @@ from dataset.yaml_text import YamlError, override, parse
         ("a: !!python/object:os.system x", "could not determine a constructor", 1),
         (b"a: \xff", "not UTF-8", None),
         ("a: \x01", "special characters are not allowed", None),
-        ("[" * 10_000, "nested too deep", None),
+        ("[" * 1_000, "nested too deep", None),
         ("a: 2024-13-45", "month must be in 1..12", None),
         ("a: " + "1" * 6_000, "", None),
         (" " * (yaml_text.MAX_CHARS + 1), "more than 4,194,304 characters", None),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.workers.executor import InlineExecutor
+from tests.pipeline.inline import tasks_in_this_process
 from tests.pipeline.prebuilt import Prebuilt
 from tests.pipeline.tinted import World
 
@@ -30,8 +30,5 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Prebuilt:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tasks_in_this_process() -> Iterator[None]:
-    """Tests of stages run their tasks where they can look into them. What children add is tested in `engine`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("pipeline.build", "pipeline.query_list.build"):
-            patch.setattr(f"{module}.LocalExecutor", lambda *_: InlineExecutor())
+    with tasks_in_this_process():
         yield

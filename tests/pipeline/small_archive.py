@@ -132,7 +132,7 @@ def config(path: Path | str, out: Path | str, **overrides: Any) -> dict[str, Any
         "decontaminate": {"folders": [str(beside / "evaluation")]},
         "balance": {"cap": 8},
         "pack": {"samples_per_shard": 20, "heldout_share": 0.2},
-        "run": {"workers": 0, "piece_bytes": 2**17, "pairs_per_partition": 30},
+        "run": {"workers": 0, "piece_bytes": 2**18, "pairs_per_partition": 60},
         "allow_programs": "filters" in overrides,
     }
     for key, value in overrides.items():

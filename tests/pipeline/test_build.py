@@ -147,7 +147,7 @@ def test_files_that_are_merged_and_folded_and_buckets_of_three_rows_change_no_by
     monkeypatch.setattr(gathering, "FOLDED_FILES", 2)
     for stage in (pipeline.stages.neardup.stage, pipeline.stages.pack.split):
         monkeypatch.setattr(stage, "ROWS_PER_BUCKET", 3)
-    did = run(small.archive, tmp_path / "other", run={"pairs_per_partition": 15})
+    did = run(small.archive, tmp_path / "other", run={"piece_bytes": 2**17, "pairs_per_partition": 15})
     assert {"neardup.large_star", "neardup.members", "pack.roots"} <= did.keys()
     assert {"dedup.texts_keys", "dedup.urls_keys", "prebalance.map_pairs", "pack.by_shard"} <= did.keys()
     made, plain = contents(tmp_path / "other"), contents(small.at())

@@ -53,6 +53,7 @@ def config(folder: Path, out: Path, **more: Any) -> dict[str, Any]:
         "prebalance": {"oversample": 2.0},
         "fetch": {"origins": ["archive"]},
         "balance": {"cap": 4},
+        "image": {"nsfw_model": ""},
         "run": {"workers": 0},
     }
     return {**raw, **more}
@@ -109,7 +110,7 @@ def test_t_follows_from_englishs_tail_share(folder: Path, tmp_path: Path, mode: 
         assert dropped == {("de", "prebalance"): 2, ("en", "prebalance"): 4, ("de", "balance"): 4, ("en", "balance"): 4}
 
     query = "SELECT stage, pair_id, evidence FROM dropped WHERE reason = 'query_full' ORDER BY ALL"
-    run = {"workers": 0, "piece_bytes": 2**16, "pairs_per_partition": 5}
+    run = {"workers": 0, "piece_bytes": 2**16, "pairs_per_partition": 10}
     again = made(config(folder, tmp_path / "b", balance=balance, run=run))
     assert again.sql(query).fetchall() == found.sql(query).fetchall()
 

@@ -167,6 +167,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
                 "filters": [
                     {"name": "own", "stage": "text", "measure": f"{folder}/own.py:fragile", "drop_when": "NOT looked"}
                 ],
+                "image": {"nsfw_model": ""},
                 "run": {"workers": 0},
                 "allow_programs": True,
             }

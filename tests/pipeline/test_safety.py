@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 
 import dataset
+from dataset.ids import pair_id
 from dataset.layout import REPORT, SHEET
 from filters.images.perceptual import HashIndex, pdq, words
 from pipeline.asking.explain import explain
@@ -71,6 +72,7 @@ def secrets(folder: Path, **sections: Any) -> Path:
         "match": {"queries": str(folder / "queries.txt")},
         "fetch": {"origins": ["archive"]},
         "filters": [{"name": "own", "stage": "text", "measure": f"{folder}/crash.py:look", "drop_when": "looked"}],
+        "image": {"nsfw_model": ""},
         "run": {"workers": 0},
         "allow_programs": True,
         **sections,
@@ -91,6 +93,8 @@ def test_masked_personal_data_survives_nowhere(drop: bool, tmp_path: Path, caplo
     assert masks == [
         (f"a kettle of [{kind}] on a shelf", [kind]) for kind in ("email_address", "iban_code", "phone_number")
     ]
+    pairs = made.sql("SELECT pair_id, url, text FROM candidates").fetchall()
+    assert all(digits == pair_id(url, text).hex() for digits, url, text in pairs)  # of the masked text
     reasons = {reason for (reason,) in made.sql("SELECT DISTINCT reason FROM dropped").fetchall()}
     assert reasons == ({"personal_data"} if drop else {"quarantined"})
     stories = "".join(story.as_text() + json.dumps(story.as_dict()) for story in explain(str(out), f"{HOST}/0.jpg"))
@@ -100,14 +104,6 @@ def test_masked_personal_data_survives_nowhere(drop: bool, tmp_path: Path, caplo
         assert secret not in caplog.text + stories
         for name, data in contents(out):
             assert secret.encode() not in data, name
-
-
-def test_the_pair_is_of_the_masked_text(tmp_path: Path) -> None:
-    from dataset.ids import pair_id
-
-    out = secrets(tmp_path, filters=[])
-    pairs = dataset.open(str(out)).sql("SELECT pair_id, url, text FROM candidates").fetchall()
-    assert all(digits == pair_id(url, text).hex() for digits, url, text in pairs)
 
 
 def test_another_choice_of_categories_and_words_reruns_only_the_decision(tmp_path: Path) -> None:
@@ -226,6 +222,7 @@ def test_an_image_on_a_hash_list_is_written_nowhere(way: str, kind: str, tmp_pat
             "match": {"queries": str(tmp_path / "queries.txt")},
             "fetch": {**fetch, "origins": ["archive"] if way == "archive" else ["http"]},
             "hashlists": {"files": [str(tmp_path / f"list.{kind}")]},
+            "image": {"nsfw_model": ""},
             "run": {"workers": 0},
         }
         build(make_config(raw), quiet=True)
@@ -255,6 +252,7 @@ def test_each_key_of_hashlists_changes_what_matches(tmp_path: Path) -> None:
         "sources": [str(archive)],
         "match": {"queries": str(tmp_path / "queries.txt")},
         "fetch": {"origins": ["archive"]},
+        "image": {"nsfw_model": ""},
         "run": {"workers": 0},
     }
     build(make_config({**raw, "out": str(tmp_path / "before")}), to="prebalance", quiet=True)
@@ -280,6 +278,7 @@ def test_an_image_that_a_list_names_later_is_erased(tmp_path: Path, temporary: P
         "out": str(tmp_path / "out"),
         "match": {"queries": str(tmp_path / "queries.txt")},
         "fetch": {"origins": ["archive"]},
+        "image": {"nsfw_model": ""},
         "run": {"workers": 0},
     }
 

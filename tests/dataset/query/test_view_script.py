@@ -10,8 +10,10 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from dataset.ledger.damage import DamagedError
 from dataset.query.view_columns import VIEW_COLUMNS, markdown, types
 from dataset.query.view_script import NAME, script, write
 from dataset.query.views import Dataset
@@ -146,6 +148,17 @@ def test_it_follows_the_commits_and_no_glob(tmp_path: Path) -> None:
     (file,) = (out / "extract" / "candidates").glob("candidates-*.parquet")
     (file.parent / "candidates-00001-stale.parquet").write_bytes(file.read_bytes())
     check_equal(bare((out / NAME).read_text(), out), out)
+
+
+def test_a_footer_that_has_rotted_and_says_other_columns_is_damaged(tmp_path: Path) -> None:
+    """So that a run makes the file anew; one that was committed so is no dataset of ours."""
+    out = made(tmp_path / "out")
+    (file,) = out.glob("extract/candidates/candidates-*.parquet")
+    table = pq.read_table(file)
+    place = table.column_names.index("url")
+    pq.write_table(table.set_column(place, "url", table["url"].cast(pa.binary())), file)
+    with pytest.raises(DamagedError, match=file.name):
+        script(Storage(str(out)))
 
 
 def test_of_a_dataset_that_was_only_begun_every_view_is_there_and_empty(tmp_path: Path) -> None:

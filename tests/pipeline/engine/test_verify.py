@@ -39,12 +39,18 @@ def zeros(data: bytearray) -> None:
     data[len(data) // 3 :] = bytes(len(data) - len(data) // 3)
 
 
+def run(archive: Path, out: Path) -> None:
+    """Build, in partitions that each hold images which are kept: damage is where it is met."""
+    pieces = {"piece_bytes": 2**17, "pairs_per_partition": 30}
+    build(make_config(small_archive.config(archive, out, run=pieces)), quiet=True)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """An archive, and a finished dataset of it."""
     folder = tmp_path_factory.mktemp("made")
     archive = small_archive.write(folder / "small.warc.gz", pages=8)
-    build(make_config(small_archive.config(archive, folder / "out")), quiet=True)
+    run(archive, folder / "out")
     return archive, folder / "out"
 
 
@@ -92,7 +98,7 @@ def test_what_is_damaged_is_named_and_a_run_gives_the_same_bytes(
     records = ("match/measure/commits.parquet", "records.parquet")
     names = {hurt(out, pattern, how) for pattern in (*FILES, "dedup/texts/keys-*.arrows", *records)}
     assert {damage.file for damage in verify(str(out), deep=True).damages} == names
-    build(make_config(small_archive.config(archive, out)), quiet=True)
+    run(archive, out)
     assert contents(out) == contents(made[1])
     assert any("is damaged" in record.getMessage() for record in caplog.records)
 
@@ -107,7 +113,7 @@ def test_what_is_found_while_it_is_read_is_mended_within_the_run(
         hurt(out, pattern, flip)
     for gone in ("pack", "neardup", "fetch/decide"):  # what reads them is done again
         shutil.rmtree(out / gone)
-    build(make_config(small_archive.config(archive, out)), quiet=True)
+    run(archive, out)
     assert contents(out) == contents(made[1])
 
 
@@ -123,7 +129,7 @@ def test_repair_makes_room_and_a_run_fills_it(
     assert {item["file"] for item in said} == names
     assert any("bytes" in item["what"] for item in said if item["file"].endswith(".blob"))
     assert main(["verify", str(out), "--deep", "--repair"]) == 0
-    build(make_config(small_archive.config(archive, out)), quiet=True)
+    run(archive, out)
     assert contents(out) == contents(made[1])
     assert main(["verify", str(out), "--deep"]) == 0
 
@@ -149,7 +155,7 @@ def test_a_manifest_that_is_lost_is_said_to_be_and_a_run_writes_it_anew(
     assert [damage.file for damage in verify(str(out)).damages] == ["manifest.json"]
     assert main(["sql", str(out), "SELECT count(*) FROM pairs"]) == 1
     assert "manifest.json is gone" in capsys.readouterr().err
-    build(make_config(small_archive.config(archive, out)), quiet=True)
+    run(archive, out)
     assert contents(out) == before
 
 

@@ -74,7 +74,7 @@ def test_narrow_windows_and_many_buckets_change_nothing(
 
 @pytest.mark.parametrize("mode", ["cap", "sample"])
 def test_partitions_change_nothing(built: Built, mode: str) -> None:
-    otherwise = built(mode, piece_bytes=2**16, pairs_per_partition=15)
+    otherwise = built(mode, piece_bytes=2**17, pairs_per_partition=30)
     assert dropped(otherwise) == dropped(built(mode))
 
 

@@ -51,6 +51,7 @@ def config(server: HostileServer, folder: Path, downloads: Path, lists: tuple[st
             "match": {"queries": str(folder / "queries.txt")},
             "fetch": {**fetch, "origins": ["http"], "adopt": [str(downloads / "*.parquet")], **changes},
             "hashlists": {"files": list(lists)},
+            "image": {"nsfw_model": ""},
             "run": {"workers": 0},
         }
     )

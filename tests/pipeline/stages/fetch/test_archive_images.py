@@ -149,8 +149,8 @@ def final(number: int, leads: list[Lead], held: set[int]) -> int | None:
     leads=st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29), st.booleans()), min_size=20, max_size=40),
     held=st.sets(st.integers(0, 29), min_size=3, max_size=9),
     order=st.randoms(use_true_random=False),
-    piece_bytes=st.integers(4000, 9000),
-    pairs_per_partition=st.integers(8, 30),
+    piece_bytes=st.integers(9000, 20_000),
+    pairs_per_partition=st.integers(16, 60),
 )
 def test_however_archives_are_split(
     leads: list[Lead], held: set[int], order: random.Random, piece_bytes: int, pairs_per_partition: int
