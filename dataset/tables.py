@@ -65,6 +65,7 @@ class GrowingParquet:
         self._waiting = self._schema.empty_table()
         self._sink = pa.BufferOutputStream()
         self._writer: pq.ParquetWriter | None = None
+        self._metadata: dict[bytes, bytes] = {}
         self.rows = 0
 
     def add(self, table: pa.Table) -> None:
@@ -77,11 +78,17 @@ class GrowingParquet:
             self._write(waiting.slice(0, whole))
         self._waiting = waiting.slice(whole)
 
+    def describe(self, metadata: Mapping[bytes, bytes]) -> None:
+        """Say something of the file in its metadata, besides its columns."""
+        self._metadata.update(metadata)
+
     def finish(self) -> pa.Buffer:
         """Return the file; nothing can be added after it."""
         if self._waiting.num_rows or not self.rows:
             self._write(self._waiting)
         assert self._writer is not None
+        if self._metadata:
+            self._writer.add_key_value_metadata(self._metadata)
         self._writer.close()
         return self._sink.getvalue()
 
@@ -141,7 +148,7 @@ def read_parquet_file(file: pa.NativeFile, url: str, columns: Sequence[str] | No
     """Read an open file, or only some of its columns. Raises ValueError: it is damaged, or lacks a column."""
     try:
         return pq.ParquetFile(file).read(list(columns) if columns is not None else None)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name is none
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
             raise
         why = str(error).strip().partition("\n")[0]

@@ -50,7 +50,7 @@ def check(parquet: str) -> None:
     try:
         with open_input(parquet) as file:
             names = pq.read_schema(file).names
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{parquet} cannot be read as Parquet: {error}") from None
     missing = [name for name in _COLUMNS if name not in names]
     if missing:

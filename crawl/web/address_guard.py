@@ -7,17 +7,16 @@ resolved here, private answers are taken out, and the connection is made to what
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from crawl.web.names import Names
 from dataset.hosts import canonical_host
 
 _NOT_PUBLIC = tuple(
@@ -51,7 +50,6 @@ REFUSED_PORTS = frozenset(
 
 S = TypeVar("S", bound=socket.socket)
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?")
-_DNS_THREADS = 256  # each may be held for many seconds by a name server that is silent, of which others are many
 
 
 class PrivateAddressError(OSError):
@@ -99,7 +97,7 @@ class Guard(AbstractResolver):
     def __init__(self, resolve: Mapping[str, str]):
         self._resolve = {canonical_host(host): endpoint(target) for host, target in resolve.items()}
         self._named = frozenset(address for address, _ in self._resolve.values())
-        self._threads = ThreadPoolExecutor(_DNS_THREADS, thread_name_prefix="dns")
+        self._names = Names(_public_addresses)
 
     def check(self, host: str) -> None:
         """Refuse a host that is itself an address, before anything is sent there.
@@ -108,16 +106,20 @@ class Guard(AbstractResolver):
             PrivateAddressError: it is an address, and not a public one.
         """
         literal = host.strip("[]")
-        try:
-            ip_address(literal.split("%", 1)[0])
-        except ValueError:
-            return
-        if not is_public(literal):
+        if _is_address(host) and not is_public(literal):
             raise PrivateAddressError(f"{literal} is not a public address")
 
     def is_named(self, host: str) -> bool:
         """Return whether the config says where a host is."""
         return canonical_host(host) in self._resolve
+
+    def is_known(self, host: str) -> bool:
+        """Return whether nobody has to be asked for the addresses of a host."""
+        return _is_address(host) or self.is_named(host) or self._names.is_known(host)
+
+    def forget_failures(self) -> None:
+        """Let names be asked for again that may resolve another time."""
+        self._names.forget_failures()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -128,31 +130,15 @@ class Guard(AbstractResolver):
             socket.gaierror: the name does not resolve.
             PrivateAddressError: it resolves, to private addresses only.
         """
-        if self._named_address(host, port) is not None:
-            return [_answer(host, *place) for place in self._addresses(host, port)]
-        # Threads of our own: the loop's are few, joined at its end, and a name server that is silent holds one.
-        addresses = await asyncio.get_running_loop().run_in_executor(self._threads, self._addresses, host, port)
-        return [_answer(host, *place) for place in addresses]
+        named = self._named_address(host, port)
+        if named is not None:
+            return [_answer(host, *named)]
+        return [_answer(host, address, port) for address in await self._names.addresses(host)]
 
     def _named_address(self, host: str, port: int) -> tuple[str, int] | None:
         """Where the config says that a host is."""
         named = self._resolve.get(canonical_host(host))
         return None if named is None else (named[0], named[1] or port)
-
-    def _addresses(self, host: str, port: int) -> list[tuple[str, int]]:
-        """See `resolve`; this waits for the name server."""
-        named = self._named_address(host, port)
-        if named is not None:
-            return [named]
-        try:
-            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except UnicodeError as error:  # a label that is empty or too long
-            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} cannot be a host's name") from error
-        addresses = [str(address[0]) for _, _, _, _, address in answers]
-        public = [address for address in addresses if is_public(address)]
-        if not public:
-            raise PrivateAddressError(f"{host} resolves to {', '.join(addresses)}")
-        return [(address, port) for address in public]
 
     def connect(self, host: str, port: int, seconds: float, kind: type[S]) -> S:
         """Open a connection to a host, trying its addresses in turn, without a loop.
@@ -165,7 +151,8 @@ class Guard(AbstractResolver):
         self.check(host)
         ends = time.monotonic() + seconds
         failure = OSError(f"{host} has no address")
-        for address, port_of in self._addresses(host, port):
+        named = self._named_address(host, port)
+        for address, port_of in [named] if named else [(address, port) for address in _public_addresses(host)]:
             self._check(address)
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             opened = kind(family, socket.SOCK_STREAM)
@@ -194,12 +181,28 @@ class Guard(AbstractResolver):
             raise PrivateAddressError(f"{address} is not a public address")
 
     async def close(self) -> None:
-        """See `shut`."""
-        self.shut()
+        """Do nothing: what is still asked ends by itself."""
 
-    def shut(self) -> None:
-        """Let go of the threads; one that still waits for a name server ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+
+def _public_addresses(host: str) -> list[str]:
+    """See `Guard.resolve`; this waits for the name server."""
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except ValueError as error:  # a label that is empty or too long
+        raise socket.gaierror(socket.EAI_NONAME, f"{host!r} cannot be a host's name") from error
+    addresses = [str(address[0]) for _, _, _, _, address in answers]
+    public = [address for address in addresses if is_public(address)]
+    if not public:
+        raise PrivateAddressError(f"{host} resolves to {', '.join(addresses)}")
+    return public
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]").split("%", 1)[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _answer(host: str, address: str, port: int) -> ResolveResult:

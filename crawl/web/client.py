@@ -111,6 +111,19 @@ class Client:
         if answer.is_large:
             self._room.leave()
 
+    def is_name_known(self, host: Host) -> bool:
+        """Return whether nobody has to be asked for the addresses of a host."""
+        return not host.name or self._guard.is_known(host.name)
+
+    async def ask_for_name(self, host: Host) -> None:
+        """Have a host's addresses at hand, or that there are none."""
+        with suppress(OSError):  # whoever connects is told
+            await self._guard.resolve(host.name)
+
+    def forget_failed_names(self) -> None:
+        """Let names be asked for again that may resolve another time."""
+        self._guard.forget_failures()
+
     def wait_s(self, host: Host) -> float:
         """Return the seconds until the next request to a host may start."""
         return max(0.0, host.next_start - asyncio.get_running_loop().time())

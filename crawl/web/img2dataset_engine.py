@@ -96,7 +96,6 @@ def fetch(
                     done(observations[url])
     finally:
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # the default again
-        guard.shut()
     for url, seen in licensed(observations, named, config, opted_out).items():
         observations[url] = seen
         done(seen)

@@ -1,8 +1,9 @@
 """Many addresses at once: by host, each kept busy up to what is polite, and nobody waits for the slow and the failing.
 
 Few hosts are asked at a time, so that connections and rules are used while they are at hand, and the host with most
-work starts first and is not what all wait for. An address that has to wait, for its host's turn or where a redirect led
-it, keeps no place meanwhile. What fails again and again rests until all others are done (see `crawl.web.politeness`).
+work starts first and is not what all wait for. An address that has to wait, for its host's name or turn or where a
+redirect led it, keeps no place meanwhile. What fails again and again rests until all others are done (see
+`crawl.web.politeness`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from resource import RLIMIT_NOFILE, getrlimit
 from types import MappingProxyType
 
+from crawl.web import names
 from crawl.web.client import Check, Client, Conditions
 from crawl.web.politeness import Host
 from crawl.web.response import Journey, Refused, Response, backoff_s
@@ -44,13 +46,14 @@ class _Address:
 class _Queue:
     """One host's addresses that wait."""
 
-    __slots__ = ("host", "moved", "offered", "rank", "waiting")
+    __slots__ = ("host", "is_asking", "moved", "offered", "rank", "waiting")
 
     def __init__(self, host: Host, rank: int):
         self.host = host
         self.rank = rank  # the lowest goes first
         self.waiting: deque[_Address] = deque()
         self.moved: deque[_Address] = deque()  # under way already: they go before all others
+        self.is_asking = False  # for the host's name
         self.offered: tuple[int, int] | None = None  # its precedence among the hosts that are ready, or soon will be
 
 
@@ -103,6 +106,7 @@ class _Visit:
         self._at_rest = 0  # of these
         self._active = 0
         self._slow = 0
+        self._asking = 0  # names that are asked for, but for those that take long
         self._most_slow = min(SLOW_PER_PLACE * self._config.concurrency, getrlimit(RLIMIT_NOFILE)[0] // 2)
 
     async def run(self, urls: list[str]) -> None:
@@ -114,7 +118,7 @@ class _Visit:
         for queue in self._by_rank:
             self._offer(queue)
         while self._unfinished:
-            while self._ready and self._active < self._config.concurrency:
+            while self._ready and self._active < self._config.concurrency and self._asking < names.AT_ONCE:
                 self._start_one()
             if self._unfinished == self._at_rest:
                 self._wake()
@@ -149,7 +153,11 @@ class _Visit:
 
     def _offer(self, queue: _Queue) -> None:
         """Put a host among those that are ready, now or when its turn comes."""
-        if not (queue.moved or queue.waiting) or queue.host.active >= self._client.places(queue.host):
+        if (
+            queue.is_asking
+            or not (queue.moved or queue.waiting)
+            or queue.host.active >= self._client.places(queue.host)
+        ):
             return
         precedence = (0 if queue.moved else 1, queue.rank)
         if queue.offered is not None and queue.offered <= precedence:
@@ -172,7 +180,10 @@ class _Visit:
         if queue.offered != precedence:
             return  # it was offered with a better one since
         queue.offered = None
-        if queue.host.active < self._client.places(queue.host):
+        if not self._client.is_name_known(queue.host):
+            queue.is_asking = True
+            self._tasks.create_task(self._ask_for_name(queue))
+        elif queue.host.active < self._client.places(queue.host):
             address = (queue.moved or queue.waiting).popleft()
             site, now = self._client.site(address.journey.url), self._loop.time()
             refused = site.given_up(address.journey.url)
@@ -191,6 +202,17 @@ class _Visit:
                 self._tasks.create_task(self._go(queue, address, refused))
         self._offer(queue)
 
+    async def _ask_for_name(self, queue: _Queue) -> None:
+        """Wait for a host's name, which keeps no other waiting: then its addresses may start."""
+        self._asking += 1
+        answer = asyncio.ensure_future(self._client.ask_for_name(queue.host))
+        await asyncio.wait([answer], timeout=names.SLOW_S)
+        self._asking -= 1
+        self._changed.set()
+        await answer
+        queue.is_asking = False
+        self._offer(queue)
+
     def _end_pause(self, site: str) -> None:
         for address in reversed(self._pausing.pop(site)):
             self._put_back(address, first=True)
@@ -203,6 +225,7 @@ class _Visit:
 
     def _wake(self) -> None:
         """All others are done: what rests is asked for once more, or given up."""
+        self._client.forget_failed_names()
         resting, self._resting, self._at_rest = self._resting, defaultdict(list), 0
         for name, addresses in resting.items():
             site = self._client.site(name)

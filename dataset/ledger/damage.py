@@ -175,7 +175,7 @@ def named(storage: Storage, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a column's name is none
         if isinstance(error, FileNotFoundError) or fault(error) is not None:
             raise
         raise DamagedError(storage.url, name, " ".join(str(error).split())[:200]) from None

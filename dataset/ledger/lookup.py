@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dataset.ids import hash64
 from dataset.ledger.commits import FileRef
-from dataset.ledger.damage import named
+from dataset.ledger.damage import DamagedError, named
 from dataset.schema import LOOKUP
 from dataset.store.storage import Storage
 
@@ -27,6 +27,9 @@ opened, no answer changes.
 """
 ENCODINGS = {"hash": "DELTA_BINARY_PACKED"}
 """4.0 bytes a row with it, 6.3 without."""
+
+FIRST_HASHES = b"first_hashes"
+"""The key of a part's metadata whose value is the first hash of each of its row groups, as little-endian int64."""
 
 Key = Literal["url", "page_url", "host", "sha256"]
 ROWS: Mapping[Key, tuple[str, ...]] = {
@@ -48,6 +51,29 @@ def hash_of(key: Key, value: str) -> int:
 def part_of(hashes: np.ndarray, parts: int) -> np.ndarray:
     """Return which of some parts has a hash. int64 (n,) -> int64 (n,)."""
     return (hashes.astype(np.uint64) * np.uint64(parts) >> np.uint64(HASH_BITS)).astype(np.int64)
+
+
+def first_hashes(hashes: np.ndarray, group_rows: int) -> bytes:
+    """Return what a part's metadata say of its row groups, under FIRST_HASHES.
+
+    Args:
+        hashes: int64 (n,), ascending.
+        group_rows: the rows of a group.
+    """
+    return hashes[::group_rows].astype("<i8").tobytes()
+
+
+def _groups(file: pq.ParquetFile, first: int, last: int) -> list[int]:
+    """The row groups that may have a hash from one to another; all, where a file does not say it or contradicts itself.
+
+    What a file's columns say of themselves is not asked: pyarrow ends the process where that contradicts itself.
+    """
+    said = (file.metadata.metadata or {}).get(FIRST_HASHES, b"")
+    if len(said) != 8 * file.num_row_groups:
+        return list(range(file.num_row_groups))
+    begin = np.frombuffer(said, "<i8")
+    end = np.append(begin[1:], np.iinfo(np.int64).max)  # a hash may go on in the next group
+    return [int(number) for number in np.flatnonzero((begin <= last) & (end >= first))]
 
 
 class Lookup:
@@ -88,16 +114,16 @@ class Lookup:
         return partitions
 
     def _rows(self, key: Key, part: int, first: int, last: int) -> pa.Table:
-        """The rows of a part of a key whose hash is from one to another."""
+        """The rows of a part of a key whose hash is from one to another. Raises DamagedError."""
         if (key, first, last) not in self._known or first != last:
             with named(self._storage, self._files[part].name):
                 file = self._opened(part)
-                groups = []
-                for number in range(file.num_row_groups):
-                    statistics = file.metadata.row_group(number).column(0).statistics
-                    if statistics is None or (statistics.min <= last and statistics.max >= first):
-                        groups.append(number)
-                rows = file.read_row_groups(groups).cast(LOOKUP) if groups else LOOKUP.empty_table()
-            rows = rows.filter(pc.and_(pc.greater_equal(rows["hash"], first), pc.less_equal(rows["hash"], last)))
-            self._known[key, first, last] = rows.filter(pc.equal(rows["key"], key))
+                groups = _groups(file, first, last)
+                rows = file.read_row_groups(groups) if groups else LOOKUP.empty_table()
+            if rows.schema == LOOKUP:
+                rows = rows.filter(pc.and_(pc.greater_equal(rows["hash"], first), pc.less_equal(rows["hash"], last)))
+                rows = rows.filter(pc.equal(rows["key"], key))
+            if rows.schema != LOOKUP or rows["partition"].null_count or not {*rows["rows"].to_pylist()} <= {*ROWS[key]}:
+                raise DamagedError(self._storage.url, self._files[part].name, "its rows are not those of a lookup")
+            self._known[key, first, last] = rows
         return self._known[key, first, last]

@@ -254,10 +254,10 @@ def _of_lines(file: str, lines: list[str]) -> pa.Table:
 def _of_json(file: str, text: str) -> pa.Table:
     try:
         raw = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             raw = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{file} is neither JSON nor a JSON object a line") from None
     place = ""
     if isinstance(raw, dict):

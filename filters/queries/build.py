@@ -332,7 +332,7 @@ def _read_parquet(name: str) -> pa.Table:
             raise ValueError(f"{name} has no column `query`")
         table = table.select([column for column in _COLUMNS.names if column in table.column_names])
         table = table.cast(pa.schema([_COLUMNS.field(column) for column in table.column_names]))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{name} is not a query list: {error}") from None
     try:
         table.validate(full=True)  # a column that a file calls text may hold anything

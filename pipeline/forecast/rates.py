@@ -97,7 +97,7 @@ def _lines(data: bytes) -> list[dict[str, Any]]:
     for text in data.decode("utf-8", "replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:  # cut off
+        except (ValueError, RecursionError):  # cut off
             continue
         if isinstance(line, dict):
             records.append(line)

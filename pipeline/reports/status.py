@@ -138,7 +138,7 @@ def _working(storage: Storage) -> str | None:
             return None
         place = f", {work['at']}" if work["at"] else ""
         return f"{work['phase']}: {work['done']:g} of {work['partitions']:,} partitions{place}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -159,7 +159,7 @@ def _lease(storage: Storage) -> str | None:
         who, left = f"process {held['pid']} on {held['host']}", held["expires"] - time.time()
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"{LEASE} cannot be read"
     if left > 0:
         return f"{who} holds it; its lease is renewed while it works and ends in {left:.0f} s"
@@ -173,7 +173,7 @@ def _last_run(storage: Storage) -> tuple[str, ...]:
         return ()
     try:
         return _spent_by(logs[-1], list(json_lines(storage.read(logs[-1]))), is_local=storage.local)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return (f"last run: {logs[-1]} is not as openwit writes it",)
 
 

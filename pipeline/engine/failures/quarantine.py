@@ -38,7 +38,9 @@ class Quarantine:
         for info in self._storage.list(self._folder):
             name = info.name.rpartition("/")[2].removesuffix(".json")
             partition, _, fingerprint = name.partition("-")
-            with contextlib.suppress(ValueError):  # a disk that lost power may hold an empty file: it is observed again
+            with contextlib.suppress(
+                ValueError, RecursionError
+            ):  # a disk that lost power may hold an empty file: it is observed again
                 items = [Lost(**item) for item in json.loads(self._storage.read(info.name))]
                 kept = [lost for lost in items if not self._limits.exceeds(lost)]
                 left_out[int(partition), fingerprint] = {lost.unit: lost for lost in kept}

@@ -81,7 +81,7 @@ def describe(storage: Storage, now: float) -> str | None:
     """
     lines: list[dict[str, Any]] = []
     for info in storage.list(FOLDER):
-        with contextlib.suppress(OSError, ValueError):  # being written, or gone
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # being written, or gone
             lines.append(json.loads(storage.read(info.name)))
     try:
         return _in_words(lines, now) if lines else None

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from dataset.hosts import HOST_SQL
 from dataset.ids import words64
 from dataset.ledger.commits import Commit, FileRef
-from dataset.ledger.lookup import ENCODINGS, HASH_BITS, part_of
+from dataset.ledger.lookup import ENCODINGS, FIRST_HASHES, HASH_BITS, first_hashes, part_of
 from dataset.query import sql
 from dataset.schema import CANDIDATES, IMAGES, LOOKUP, PAIRS, SAMPLES, VERDICTS
-from dataset.tables import GrowingParquet
+from dataset.tables import ROW_GROUP_ROWS, GrowingParquet
 from pipeline.engine.contract import roles
 from pipeline.engine.exchanges.exchange import Buckets, bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
@@ -97,6 +97,7 @@ def lookup(context: Context) -> Result:
     rows = rows.take(pa.array(np.argsort(rows["hash"].to_numpy(), kind="stable")))
     parquet = GrowingParquet(LOOKUP, ENCODINGS)
     parquet.add(rows)
+    parquet.describe({FIRST_HASHES: first_hashes(rows["hash"].to_numpy(), ROW_GROUP_ROWS)})
     result = Result(counts={"rows": rows.num_rows})
     result.parquets["lookup"] = parquet
     return result

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import crawl.web.names
 import crawl.web.politeness
 import crawl.web.response
 import crawl.web.visit
@@ -239,6 +240,37 @@ def test_validators_are_sent_to_nobody_but_who_gave_them(world: World) -> None:
     assert rows["http://b.test/x"].outcome == "ok"
 
 
+def test_silent_name_servers_keep_no_good_host_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver waits for a name server that does not answer, each time in a thread."""
+    monkeypatch.setattr(crawl.web.names, "SLOW_S", 0.05)
+    monkeypatch.setattr(crawl.web.names, "ANSWER_S", 0.5)
+    asked: Counter[str] = Counter()
+
+    def getaddrinfo(host: str, port: int | None, **options: Any) -> list[Any]:
+        asked[host] += 1
+        if host.startswith("silent"):
+            world.stall()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    silent = [f"http://silent{n}.example/{n}.jpg" for n in range(400)]  # more than are asked at once
+    known = [f"http://z{n}.example/{n}.jpg" for n in range(20)]  # its name server answers
+    order: list[tuple[str, str]] = []
+    config = FetchConfig(user_agent="openwit/1 (+mailto:bot@site.test)")
+    rows = fetch(
+        [*silent, *known],
+        config,
+        lambda body: RefusedBody("taken", ""),
+        done=lambda row: order.append((row.url, row.detail or "")),
+    )
+    assert {row.outcome for row in rows} == {"dns_failed"}
+    assert {url for url, _ in order[:20]} == set(known)  # before any of the silent ones
+    assert {detail.partition(" in ")[0] for url, detail in order[20:]} == {
+        "robots.txt: [Errno -3] no name server has answered"
+    }
+    assert max(asked.values()) == 1  # also when it was wanted once more, for it was still asked for
+
+
 @pytest.mark.parametrize("port", [22, 25, 6000, 6379, 11211])
 def test_ports_of_other_protocols_are_not_asked(world: World, port: int) -> None:
     world.answers = lambda host, path: moved(f"http://b.test:{port}/x")
@@ -266,5 +298,5 @@ def test_silent_hosts_cost_files_and_not_places(world: World, monkeypatch: pytes
     assert outcomes(rows, good) == {"taken": 20}
     assert outcomes(rows, silent) == {"timeout": 60}
     assert 4 < most[0] <= 4 + 16 * 4
-    asked = Counter(one.host for one in world.asked if one.host.startswith("silent"))
-    assert max(asked.values()) == 2  # robots.txt, and once more when all others were done
+    asked = Counter(one.host for one in world.asked if one.host.startswith("silent") and one.path == "/robots.txt")
+    assert max(asked.values()) == 2  # once more when all others were done
