@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
+import threading
 from functools import cache
 from itertools import chain
+from operator import itemgetter
 
 LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
@@ -154,12 +157,73 @@ def _corrected(encoding: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?:[\x00-\x7f]++|(?!%b)(?:%b))*+(%b)" % (one_of, _MULTI_BYTE[encoding][1], one_of), re.DOTALL)
 
 
+_FEW = 1_000  # characters that a codec does not find; each is looked up by a call
+_KEPT = 2**16  # sequences
+_TRAIL = {"gb18030": rb"[\x40-\x7e]", "big5": rb"[\x40-\x7e]", "shift_jis": rb"[\x40-\x7e]", "euc-kr": rb"[\x41-\x7a]"}
+"""The ASCII bytes that may end a character of two bytes."""
+
+
+class _TooManyError(Exception):
+    """A codec has stumbled more than `_FEW` times."""
+
+
+class _Stumbles(threading.local):
+    """How often a codec may stumble yet, in this thread."""
+
+    left = _FEW
+
+    def take(self) -> None:
+        """Count one. Raises _TooManyError."""
+        self.left -= 1
+        if self.left < 0:
+            raise _TooManyError
+
+
+_stumbles = _Stumbles()
+
+
+class _Sequences(dict[bytes, str]):
+    """What a codec makes of each sequence, asked once."""
+
+    def __init__(self, encoding: str):
+        self._encoding = encoding
+
+    def __missing__(self, sequence: bytes) -> str:
+        text = _by_codec(sequence, self._encoding)
+        if len(self) < _KEPT and len(sequence) <= 4:
+            self[sequence] = text
+        return text
+
+
+@cache
+def _sequences(encoding: str) -> tuple[re.Pattern[bytes], _Sequences]:
+    """A pattern of what is read or stumbled over at once, and what that means."""
+    pattern = _MULTI_BYTE[encoding][1]
+    if encoding in _TRAIL:
+        lead = re.match(rb"\[[^]]*\]", pattern)
+        assert lead is not None
+        pattern = rb"%b%b|%b" % (lead[0], _TRAIL[encoding], pattern)
+    return re.compile(rb"[\x00-\x7f]++|" + pattern, re.DOTALL), _Sequences(encoding)
+
+
 def _decode_multi_byte(data: bytes, encoding: str) -> str:
+    """By the codec, which reads a megabyte in milliseconds but stumbles slowly; or sequence by sequence."""
+    _stumbles.left = _FEW
+    try:
+        return _by_codec(data, encoding)
+    except _TooManyError:
+        _stumbles.left = sys.maxsize
+        pattern, known = _sequences(encoding)
+        return "".join(map(known.__getitem__, map(itemgetter(0), pattern.finditer(data))))
+
+
+def _by_codec(data: bytes, encoding: str) -> str:
     codec, errors = _MULTI_BYTE[encoding][0], f"openwit {encoding}"
     otherwise = _OTHERWISE.get(encoding, {})
     parts, position = [], 0
     if any(sequence in data for sequence in otherwise):
         while match := _corrected(encoding).match(data, position):
+            _stumbles.take()
             before = (
                 data[position : match.start(1)] + b"\0"
             )  # which ends it as what follows does: not in half a character
@@ -178,6 +242,7 @@ def _stumble(encoding: str) -> None:
 
     def handle(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeDecodeError)
+        _stumbles.take()
         data, start = error.object, error.start
         for length in (2, 1):
             sequence = data[start : start + length]
@@ -211,11 +276,13 @@ def _nec_character(pair: bytes) -> str:
 _ESCAPE = re.compile(rb"\x1b(?:\([BJI]|\$[@B])")
 _ASCII, _ROMAN, _KATAKANA, _KANJI = b"(B", b"(J", b"(I", b"$B"
 _RUNS = {  # what is read at once in each of ISO-2022-JP's states; any other byte is an error
-    _ASCII: re.compile(rb"[^\x0e\x0f\x1b\x80-\xff]+"),
-    _ROMAN: re.compile(rb"[^\x0e\x0f\x1b\x80-\xff]+"),
-    _KATAKANA: re.compile(rb"[\x21-\x5f]+"),
+    _ASCII: re.compile(rb"[^\x1b]+"),
+    _ROMAN: re.compile(rb"[^\x1b]+"),
+    _KATAKANA: re.compile(rb"[^\x1b]+"),
     _KANJI: re.compile(rb"(?:[\x21-\x7e]{2})+"),
 }
+_KATAKANA_TABLE = "".join(chr(0xFF61 + byte - 0x21) if 0x21 <= byte <= 0x5F else "\ufffe" for byte in range(256))
+_NO_SHIFTS = bytes(0xFF if byte in b"\x0e\x0f" else byte for byte in range(256))  # which are errors
 _TO_EUC = bytes(byte | 0x80 for byte in range(256))
 
 
@@ -243,6 +310,6 @@ def _run(run: bytes, state: bytes) -> str:
     if state == _KANJI:
         return _decode_multi_byte(run.translate(_TO_EUC), "euc-jp")
     if state == _KATAKANA:
-        return "".join(chr(0xFF61 + byte - 0x21) for byte in run)
-    text = run.decode("ascii")
+        return codecs.charmap_decode(run, "replace", _KATAKANA_TABLE)[0]
+    text = run.translate(_NO_SHIFTS).decode("ascii", "replace")
     return text.translate({0x5C: "\u00a5", 0x7E: "\u203e"}) if state == _ROMAN else text

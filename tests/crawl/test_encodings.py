@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawl import encodings
 from crawl.encodings import LABELS, decode, encoding_of
 
 # SHA-256, cut, of "pointer, tab, character" lines of the indexes as of 2024, without what they leave out.
@@ -146,6 +148,46 @@ def test_what_browsers_read(encoding: str, encoded: str, text: str) -> None:
 @given(st.binary(max_size=60), st.sampled_from(sorted(LABELS)))
 def test_any_bytes_are_a_text_in_every_encoding(data: bytes, encoding: str) -> None:
     decode(data, encoding).encode()
+
+
+MULTI_BYTE = ("gbk", "big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp")
+
+
+@pytest.mark.parametrize("encoding", MULTI_BYTE)
+def test_what_a_codec_stumbles_over_often_is_looked_up_and_means_the_same(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stumble is a call of Python's, which took seconds for a megabyte of errors."""
+    pools = (
+        bytes(range(256)),
+        b"\x1b$B(J@I!0\x0e\xff",
+        b"\x81\x30\x39\xfe\xff\x80\x40\x7e",
+        b"<\x81\xa1\x8e\x8f\xe0\xa3\xa0",
+    )
+    random = Random(encoding)
+    texts = [bytes(random.choice(random.choice(pools)) for _ in range(random.randrange(30))) for _ in range(500)]
+    texts += [bytes(random.choices(pool, k=20)) for pool in pools for _ in range(200)]
+    by_codec = [decode(data, encoding) for data in texts]
+    monkeypatch.setattr(encodings, "_FEW", 0)
+    assert [decode(data, encoding) for data in texts] == by_codec
+
+
+@pytest.mark.parametrize("encoding", MULTI_BYTE)
+def test_no_bytes_make_a_codec_stumble_more_than_some_thousand_times(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stumbled = [0]
+    take = encodings._Stumbles.take
+
+    def counted(self: encodings._Stumbles) -> None:
+        stumbled[0] += 1
+        take(self)
+
+    monkeypatch.setattr(encodings._Stumbles, "take", counted)
+    for unit in (b"\xff", b"\x80", b"\xff<", b"\x81 ", b"\x81\xff", b"\xfe\xfe", b"\xa3\xa0", b"\xa1\xc2", b"\x8130 "):
+        stumbled[0] = 0
+        assert len(decode(unit * 20_000, encoding)) >= 20_000 / 2
+        assert stumbled[0] < 4_000
 
 
 def test_labels() -> None:
