@@ -5,6 +5,7 @@ What is left of the address without them is its name everywhere: it stays the sa
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,15 @@ _SECRET = frozenset(
         *("jsessionid", "phpsessid", "subscription-key", "ticket", "hdnea", "hdnts", "hdntl", "__gda__"),
     )
 )
+_PERHAPS = frozenset(("key", "code", "hash", "s", "k", "h", "sign", "mac", "md5", "sid", "pin", "otp", "psk"))
+"""What may open an address, or tell which file is meant: a digest of its value stands in its place."""
+_DIGEST = re.compile(r"~[0-9a-f]{8}")
+_FILE = re.compile(
+    r"[^?&#]+\.(?:w?arc|wat|wet|wacz|cdxj?|parquet|arrow|csv|tsv|jsonl?|ndjson|txt|html?|xml|tar|zip|[gx]z|bz2|zst|pt|onnx)",
+    re.IGNORECASE,
+)
+"""A value that names a file is no secret."""
+_SHORT = 6  # characters; such a value stands in many a message by chance
 _MOST_SECRETS = 200  # of one address; signed ones have about 30
 _PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-sign-")
 _SUFFIXES = ("token", "secret", "password", "signature", "apikey", "api_key", "api-key", "credential")
@@ -35,7 +45,7 @@ _USERINFO = re.compile(r"(?<=://)[^/?#&@\s]*@")  # of an address that stands in 
 def public(url: str) -> str:
     """Return an address without user, password and signature; a text that is none as it is.
 
-    `https://me:pw@host/a?file=1&token=x` is `https://host/a?file=1`.
+    `https://me:pw@host/a?file=1&token=x` is `https://host/a?file=1`, and `?code=x` is `?code=~2d711642`.
     """
     return "::".join(map(_public, _CHAINED.split(url)))
 
@@ -54,7 +64,7 @@ def _public(url: str) -> str:
 def _without(path: str) -> str:
     whole = re.split(r"[?#]", path, maxsplit=1)[0]
     head = re.sub(r";([^/;]*)", lambda part: "" if _is_secret(part[1]) else part[0], whole)
-    kept = [(mark, part) for mark, part in _PART.findall(path[len(whole) :]) if not _is_secret(part)]
+    kept = [(mark, _digested(part)) for mark, part in _PART.findall(path[len(whole) :]) if not _is_secret(part)]
     fragment = False
     answer = head
     for place, (mark, part) in enumerate(kept):
@@ -71,6 +81,20 @@ def _is_secret(part: str) -> bool:
     name = unquote(name).strip().lower().rstrip("]")
     is_named = name in _SECRET or name.startswith(_PREFIXES) or name.endswith(_SUFFIXES)
     return bool(equals) and (is_named or _GOOGLE_KEY.fullmatch(part) is not None)
+
+
+def _may_be_secret(part: str) -> bool:
+    name, _, value = part.partition("=")
+    known = not value or _DIGEST.fullmatch(value) or _FILE.fullmatch(unquote(value))
+    return not known and unquote(name).strip().lower() in _PERHAPS
+
+
+def _digested(part: str) -> str:
+    """A parameter as it is, or with a digest in the place of what may be a secret."""
+    if not _may_be_secret(part):
+        return part
+    name, _, value = part.partition("=")
+    return f"{name}=~{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def without(text: str, url: str) -> str:
@@ -105,6 +129,9 @@ def _secrets_of(url: str) -> Iterator[str]:
         if _is_secret(part):
             value = part.partition("=")[2]
             yield from (word for word in (part, value, unquote(value)) if word)
+        elif _may_be_secret(part):
+            value = part.partition("=")[2]
+            yield from (word for word in (part, value, unquote(value)) if len(word) >= _SHORT)
 
 
 def authorization(url: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pipeline.engine.sources.inputs import expand
 from tests.crawl.warc_bytes import members, page
 from tests.range_server import running
 
-SECRETS = ("hunter2", "s3cr%20t", "s3cr t", "aHVudGVy", "FwoGZXIvYXdz")
+SECRETS = ("0penSesame", "hunter2", "s3cr%20t", "s3cr t", "aHVudGVy", "FwoGZXIvYXdz")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,9 @@ SECRETS = ("hunter2", "s3cr%20t", "s3cr t", "aHVudGVy", "FwoGZXIvYXdz")
         ("https://[::1]/a?to=http://me:hunter2@h/", "https://[::1]/a?to=http://h/"),
         ("https://h/a;jsessionid=x/b;v=1?oauth_token=x&login[password]=y", "https://h/a/b;v=1"),
         (f"https://h/a?key=AIza{'x' * 35}&key=a.warc", "https://h/a?key=a.warc"),
+        ("https://h/a?code=x", "https://h/a?code=~2d711642"),
+        ("https://h/a?S=x&page=2&hash=x#k=x", "https://h/a?S=~2d711642&page=2&hash=~2d711642#k=~2d711642"),
+        ("https://h/a?key=crawl%2Fa.WARC.gz&s=&h", "https://h/a?key=crawl%2Fa.WARC.gz&s=&h"),
         ("/a/path?token=x", "/a/path?token=x"),
         ("cc:CC-MAIN-2026-40[0:1]", "cc:CC-MAIN-2026-40[0:1]"),
     ],
@@ -55,6 +58,8 @@ def test_a_message_is_rid_of_an_addresses_secrets_however_it_is_worded() -> None
     assert without(f"{url} is damaged", url) == "https://…host.example/a?…&x=1 is damaged"
     assert without("Max retries with url: /a?token=s3cr%20t&x=1 (hunter2)", url).count("…") == 2
     assert without("nothing secret", "/a/path") == "nothing secret"
+    assert without("no hunter22 at /a?code=hunter22", "https://h/a?code=hunter22") == "no … at /a?…"
+    assert without("1 of 11 failed", "https://h/a?s=1") == "1 of 11 failed"
 
 
 def test_a_message_about_an_address_of_thousands_of_secrets_tells_none() -> None:
@@ -90,7 +95,7 @@ def test_no_secret_of_a_source_is_written_or_printed(
     (web / "queries.txt").write_text("rose\n")
     with running(web) as server:
         base = server.url.replace("http://", "http://me:hunter2@")
-        sources = [f"{base}/{name}?token=s3cr%20t&X-Amz-Security-Token=FwoGZXIvYXdz&part=1"
+        sources = [f"{base}/{name}?token=s3cr%20t&X-Amz-Security-Token=FwoGZXIvYXdz&code=0penSesame&part=1"
                    for name in ("a.warc.gz", "cut.warc.gz", "broken.wacz")]  # fmt: skip
         out = tmp_path / "out"
         (tmp_path / "config.yaml").write_text(f"sources: {sources}\nout: {out}\nrun: {{workers: 0}}\n"
