@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from crawl.web.names import Names
+from crawl.host_names import Names
 from dataset.hosts import canonical_host
 
 _NOT_PUBLIC = tuple(

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from resource import RLIMIT_NOFILE, getrlimit
 from types import MappingProxyType
 
-from crawl.web import names
+from crawl import host_names
 from crawl.web.client import Check, Client, Conditions
 from crawl.web.politeness import Host
 from crawl.web.response import Journey, Refused, Response, backoff_s
@@ -118,7 +118,7 @@ class _Visit:
         for queue in self._by_rank:
             self._offer(queue)
         while self._unfinished:
-            while self._ready and self._active < self._config.concurrency and self._asking < names.AT_ONCE:
+            while self._ready and self._active < self._config.concurrency and self._asking < host_names.AT_ONCE:
                 self._start_one()
             if self._unfinished == self._at_rest:
                 self._wake()
@@ -206,7 +206,7 @@ class _Visit:
         """Wait for a host's name, which keeps no other waiting: then its addresses may start."""
         self._asking += 1
         answer = asyncio.ensure_future(self._client.ask_for_name(queue.host))
-        await asyncio.wait([answer], timeout=names.SLOW_S)
+        await asyncio.wait([answer], timeout=host_names.SLOW_S)
         self._asking -= 1
         self._changed.set()
         await answer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import crawl.web.names
+import crawl.host_names
 import crawl.web.politeness
 import crawl.web.response
 import crawl.web.visit
@@ -242,8 +242,8 @@ def test_validators_are_sent_to_nobody_but_who_gave_them(world: World) -> None:
 
 def test_silent_name_servers_keep_no_good_host_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system's resolver waits for a name server that does not answer, each time in a thread."""
-    monkeypatch.setattr(crawl.web.names, "SLOW_S", 0.05)
-    monkeypatch.setattr(crawl.web.names, "ANSWER_S", 0.5)
+    monkeypatch.setattr(crawl.host_names, "SLOW_S", 0.05)
+    monkeypatch.setattr(crawl.host_names, "ANSWER_S", 0.5)
     asked: Counter[str] = Counter()
 
     def getaddrinfo(host: str, port: int | None, **options: Any) -> list[Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from crawl.web import names
-from crawl.web.names import Names
+from crawl import host_names
+from crawl.host_names import Names
 
 
 class Servers:
@@ -38,8 +38,8 @@ class Servers:
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
-    monkeypatch.setattr(names, "SLOW_S", 0.02)
-    monkeypatch.setattr(names, "ANSWER_S", 0.2)
+    monkeypatch.setattr(host_names, "SLOW_S", 0.02)
+    monkeypatch.setattr(host_names, "ANSWER_S", 0.2)
     made = Servers()
     yield made
     made.answer.set()
@@ -83,8 +83,8 @@ def test_who_waits_for_a_silent_server_is_told_and_its_late_answer_is_kept(serve
 def test_silent_servers_take_bounded_places_and_give_way_to_others(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "AT_ONCE", 4)
-    monkeypatch.setattr(names, "SLOW_AT_ONCE", 40)
+    monkeypatch.setattr(host_names, "AT_ONCE", 4)
+    monkeypatch.setattr(host_names, "SLOW_AT_ONCE", 40)
 
     async def test() -> None:
         known = Names(servers.look_up)
