@@ -299,4 +299,6 @@ def test_silent_hosts_cost_files_and_not_places(world: World, monkeypatch: pytes
     assert outcomes(rows, silent) == {"timeout": 60}
     assert 4 < world.most_waiting <= 4 + 16 * 4
     asked = Counter(one.host for one in world.asked if one.host.startswith("silent"))
-    assert max(asked.values()) == 2  # robots.txt, and once more when all others were done
+    # robots.txt, and once more when all others were done; and where a busy loop looks at the address's time before it
+    # looks at that of its rules, which ends sooner, the address is tried once more as any other is.
+    assert min(asked.values()) == 2 and max(asked.values()) <= 3
