@@ -28,6 +28,11 @@ except ImportError:  # HEIC is then no image of an allowed type
 _MAX_PROFILE_BYTES = 4 * 2**20
 _MAX_BRANDS = 64
 _MAX_BOXES = 10_000  # at the top of a file; writers make about five
+_MAX_ITEMS = 2_000  # and as many pieces of them; libavif looks for each among all others, libheif allows no more
+_MAX_LISTED = {b"iinf": 2**17, b"ipma": 2**15, b"iref": 2**15}  # bytes that say what items there are; libavif's search
+_MAX_SHARED = 4
+"""How often a file's bytes may be named as some item's: a decoder copies them each time."""
+_MIN_NAMED_BYTES = 2**20  # which cost nothing, however small the file
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _SEQUENCES = frozenset({b"avis", b"hevc", b"hevx", b"msf1"})
@@ -57,6 +62,7 @@ def read(body: bytes, most: int) -> Encoded:
     for box, length, there in _boxes(body):
         if there < length and box in _NEEDED:
             raise bytes_missing(length - there, length)
+    _check_items(body, 0, len(body))
     turn, is_animated = 1, body[8:12] in _SEQUENCES
     if kind(body) == "AVIF":
         with Image.open(io.BytesIO(body), formats=["AVIF"]) as opened:
@@ -109,6 +115,72 @@ def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:
             raise ImageError("image_truncated", f"the box at byte {position:,} claims {length} bytes")
         yield body[position + 4 : position + 8], length, len(body) - position
         position += length
+
+
+def _check_items(body: bytes, start: int, end: int) -> None:
+    """Refuse a file that names more items, or more of its bytes, than a decoder should be given. Raises ImageError."""
+    for kind, first, last in _inner(body, start, end):
+        if kind in (b"moov", b"trak"):
+            _check_items(body, first, last)
+        elif kind == b"meta":
+            left = dict(_MAX_LISTED)
+            for inner, place, ends in [*_inner(body, first + 4, last), *_properties(body, first + 4, last)]:
+                if inner == b"iloc":
+                    _check_places(body, place)
+                if inner in left:
+                    left[inner] -= ends - place
+                    if left[inner] < 0:
+                        raise too_many(f"bytes of {inner.decode()}", _MAX_LISTED[inner])
+
+
+def _properties(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    for kind, first, last in _inner(body, start, end):
+        if kind == b"iprp":
+            yield from _inner(body, first, last)
+
+
+def _inner(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of a part of a file: the kind of each, and where its content begins and ends."""
+    for _ in range(_MAX_BOXES):
+        if start + 8 > end:
+            return
+        length, head = int.from_bytes(body[start : start + 4], "big"), 8
+        if length == 1:
+            length, head = int.from_bytes(body[start + 8 : start + 16], "big"), 16
+        length = length or end - start
+        if length < head:
+            return
+        yield body[start + 4 : start + 8], start + head, min(start + length, end)
+        start += length
+    raise too_many("boxes", _MAX_BOXES)
+
+
+def _check_places(body: bytes, at: int) -> None:
+    """Look through an `iloc` box (ISO/IEC 14496-12, section 8.11.3)."""
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(body[at - size : at], "big")
+
+    version = number(4) >> 24
+    sizes = number(2)
+    offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    index_size = sizes & 15 if version else 0
+    items, pieces, named = number(4 if version == 2 else 2), 0, 0
+    if items > _MAX_ITEMS:
+        raise too_many("items", _MAX_ITEMS)
+    for _ in range(items):
+        at += (4 if version == 2 else 2) + (2 if version else 0) + 2 + base_size
+        of_item = number(2)
+        pieces += of_item
+        if pieces > _MAX_ITEMS:
+            raise too_many("pieces of items", _MAX_ITEMS)
+        for _ in range(of_item):
+            at += index_size + offset_size
+            named += number(length_size) or len(body)  # 0: to the end of the file
+    if named > max(_MAX_SHARED * len(body), _MIN_NAMED_BYTES):
+        raise too_many("bytes of items", _MAX_SHARED * len(body))
 
 
 def decode(image: Encoded) -> Image.Image:

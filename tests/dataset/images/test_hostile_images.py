@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset.images import FORMATS, ImageError, read
+from dataset.images import FORMATS, ImageError, heif, read
 from tests.dataset.images.files import (
     AVIF,
     BODIES,
@@ -58,6 +58,46 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(kind: str) -> None:
     body = encode(quarters(), kind)
     assert shown(body, 48 * 64).shape == (48, 64, 3)
     assert str(refusal(body, 48 * 64 - 1)) == "64 x 48"
+
+
+def boxed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def places(items: int, pieces: int, length: int, version: int = 1) -> bytes:
+    """An `iloc` box: of each item as many pieces of the file's beginning."""
+    wide = 4 if version == 2 else 2
+    item = bytes(wide + 2 + 2) + pieces.to_bytes(2, "big") + struct.pack(">II", 0, length) * pieces
+    content = bytes((version, 0, 0, 0, 0x44, 0)) + items.to_bytes(wide, "big") + item * items
+    return boxed(b"iloc", content)
+
+
+@pytest.mark.parametrize("body", [HEIC, AVIF], ids=["HEIC", "AVIF"])
+@pytest.mark.parametrize("kind", [b"moov", b"meta"])
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (places(60_000, 1, 100), "items"),  # each of which is looked for among all others
+        (places(3_000, 1, 100, version=2), "items"),
+        (places(1, 4_000, 100), "pieces of items"),
+        (places(30, 30, 2**20), "bytes of items"),  # each is copied
+        (places(60, 1, 0), None),  # all of a small file
+        (places(900, 1, 1_000), None),
+        (boxed(b"iinf", bytes(2**17 + 1)), "bytes of iinf"),  # by which items are made, too
+        (boxed(b"iref", bytes(20_000)) * 2, "bytes of iref"),
+        (boxed(b"iprp", boxed(b"ipma", bytes(40_000))), "bytes of ipma"),
+        (boxed(b"iprp", boxed(b"ipco", bytes(2**20))), None),
+    ],
+)
+def test_an_image_of_thousands_of_items_is_not_given_to_a_decoder(
+    body: bytes, kind: bytes, named: bytes, words: str | None
+) -> None:
+    meta = boxed(b"meta", bytes(4) + named)
+    box = meta if kind == b"meta" else boxed(b"moov", meta)
+    if words is None:
+        heif._check_items(body + box, 0, len(body + box))
+    else:
+        assert words in str(refusal(body + box))
 
 
 @settings(max_examples=120, deadline=None)
