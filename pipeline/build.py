@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dataset import usage
 from dataset.ledger.damage import DamagedError
 from dataset.ledger.lease import Lease
+from dataset.query import sql
 from dataset.query.views import Dataset
 from dataset.stages import names, path
 from dataset.store import rate_limit, web
@@ -120,9 +121,9 @@ def build_with_note(
     config = retrying(config, retry) if retry else config
     run = build(config, to=to, reread_sources=reread)
     funnel = [[stage, *(counts[name] for name in ("input", "kept", "dropped"))] for stage, counts in run.funnel.items()]
-    errors = Dataset(config.out).sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall()
+    failed = Dataset(config.out).sql(sql.load("report/failed_sources")).fetchall()
     is_offline = config.fetch.retry == "none" and "http" not in config.fetch.origins
-    return Note(run.said, funnel, [error for (error,) in errors]), is_offline or not run.did
+    return Note(run.said, funnel, [error for _, error in failed]), is_offline or not run.did
 
 
 def _path(run: Run, to: str | None) -> Run:

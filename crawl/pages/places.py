@@ -22,8 +22,6 @@ from dataset.schema import PLACE
 PARTS = ("navigation", "header", "footer", "aside", "content")
 """Parts of a page, by its tags (`<nav>`, `<header>`, `<footer>`, `<aside>`, `<main>` or `<article>`), by the roles of
 WAI-ARIA 1.2 that are the same, or by what a `<div>` of older pages is called."""
-ROLES = ("logo", "avatar", "advertisement")
-"""What the classes of an image, and of the elements right around it, may say that it is."""
 MAX_WORDS = 6
 """How many words a text may have for the place of its image to be looked at."""
 
@@ -142,7 +140,7 @@ def pixels(written: str) -> int | None:
     return int(match[1]) if match else None
 
 
-_WORDS_OF_ROLES = {
+_WORDS_OF_ROLES = {  # what the classes of an image, and of the elements right around it, may say that it is
     "logo": "logos?|brand|branding",
     "avatar": "avatars?|gravatars?|userpics?",
     "advertisement": "ads?|adv|adverts?|advertisements?|advertising|sponsors?|sponsored|partners?|werbung|publicidad",
@@ -151,7 +149,8 @@ _ANY_ROLE = rf"(?i)(?:^|[\s_-])(?:{'|'.join(_WORDS_OF_ROLES.values())})(?:$|[\s_
 
 
 def roles(classes: Sequence[str]) -> pa.Array:
-    """Return what classes say that an image is, of ROLES, the first of several; null if nothing. string (n,)."""
+    """Return what classes say that an image is, logo, avatar or advertisement, the first of several; null if
+    nothing. string (n,)."""
     array = pa.array(classes, pa.string())
     role_of = pa.nulls(len(array), pa.string())
     marked = pc.match_substring_regex(array, _ANY_ROLE)  # of few

@@ -75,11 +75,6 @@ class Embeddings:
         self._committed = self._of_stage(identity)
 
     @property
-    def images_kept(self) -> str:
-        """Where images come from: `stage` if the dataset holds their embeddings, else `encoded`."""
-        return "stage" if self._committed else "encoded"
-
-    @property
     def fingerprint(self) -> str:
         """What tells these images, as this encoder sees them, from others."""
         return checksum("\n".join([self._encoder_identity, *(index.fingerprint for index in self._indexes)]).encode())

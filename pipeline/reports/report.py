@@ -91,7 +91,7 @@ class _Facts:
             "name": str(self.config.get("name") or "")[:_NAME_CHARS] or self.dataset.manifest.get("name") or "dataset",
             "complete": bool(self.dataset.manifest["complete"]),
             "totals": totals,
-            "funnel": self._ask("SELECT stage, input, kept, dropped FROM funnel"),
+            "funnel": self._ask(sql.load("report/funnel")),
             "reasons": self._reasons(),
             "violations": self._audit("conservation"),
             "tail": self._tail(),
@@ -113,9 +113,7 @@ class _Facts:
             "clusters": self._clusters(),
             "dropped_images": self._dropped_images(),
             "fetches": self._audit("fetches"),
-            "sources": named(
-                self._ask("SELECT * FROM sources ORDER BY error IS NULL, file LIMIT $most", most=_SOURCES)
-            ),
+            "sources": named(self._ask(sql.load("report/sources"), most=_SOURCES)),
             "runs": runs(self.storage),
             "blurred": self.blurred,  # after the galleries
             "blur_above": self.blur_above,
@@ -160,7 +158,7 @@ class _Facts:
         return charts.lines(series, "query, by rank", "pairs", log=True, rule=rule)
 
     def _sides(self) -> Any:
-        (largest,) = self._ask("SELECT coalesce(max(least(width, height)), 0) AS side FROM pairs")
+        (largest,) = self._ask(sql.load("report/largest_side"))
         step = next(size for size in (8, 16, 32, 64, 128, 256, 512, 1024, 2**20) if largest["side"] <= size * 24)
         rows = self._ask(sql.load("report/sides"), step=step)
         return charts.columns([(str(row["start"]), row["pairs"]) for row in rows], "shorter side, pixels", "pairs")

@@ -13,7 +13,7 @@ from typing import Any
 from dataset import usage
 from dataset.ledger.commits import dropped_by_reason
 from dataset.ledger.lease import LEASE
-from dataset.query import view_script
+from dataset.query import sql, view_script
 from dataset.query.views import Dataset
 from dataset.stages import path
 from dataset.store.storage import Storage
@@ -112,7 +112,7 @@ def status(out: str) -> Status:
         else:
             stages.append(StageStatus(stage.name, _state(dataset.storage, stage.name, closed), waiting, None, None, {}))
             waiting = None
-    failed = dataset.sql("SELECT file, error FROM sources WHERE error IS NOT NULL ORDER BY file").fetchall()
+    failed = dataset.sql(sql.load("report/failed_sources")).fetchall()
     left_out = Counter(lost.reason for phase in closed for commit in dataset.commits(phase) for lost in lost_by(commit))
     complete = bool(dataset.manifest["complete"])
     storage = dataset.storage

@@ -147,7 +147,6 @@ class Child:
         self.limits = limits
         self._jobs: Connection | None = None
         self._pid = 0
-        self._job: Job | None = None
         self._unstarted: WorkerStartError | None = None
         self._seen: dict[int, _Seen] = {}  # thread -> what it was at when it was looked at
         self._doing = ("", 0.0)  # what it does that is about no unit, and since when
@@ -179,7 +178,7 @@ class Child:
                 self._unstarted = error
                 self._forget()
                 break
-        self._job, self._peak = job, 0
+        self._peak = 0
         self._seen.clear()
 
     def _start(self) -> Connection:

@@ -50,7 +50,6 @@ def test_what_the_stage_has_embedded_is_taken_and_what_it_has_not_is_encoded_onc
     image = {**PLAIN["image"], "embedding_model": world.run}
     world.build(tmp_path / "kept", image=image, filters=[THIRD])
     kept, made = own(tmp_path / "kept", world, tmp_path / "a"), own(plain, world, tmp_path / "b")
-    assert (kept.images_kept, made.images_kept) == ("stage", "encoded")
     of_stage, own_made = (
         {key: vector for part in each.images() for key, vector in zip(part.ids.tolist(), part.vectors, strict=True)}
         for each in (kept, made)
