@@ -124,7 +124,7 @@ def measure(out: str, only: str = "") -> dict[str, Any]:
         figures["points"] = _points(opened, out)
     if only in ("", "audits"):
         slowest = 0.0
-        for name in audits.available():
+        for name in audits.list_audits():
             audit = audits.find(name)
             work = lambda audit=audit: opened.answer(audit.text, audit.values()).fetchall()  # noqa: E731
             slowest = max(slowest, _asked(f"audit {name}", work)[1])

@@ -38,8 +38,8 @@ from dataset.query import sql
 from dataset.schema import CANDIDATES, CAPTIONS, PLACE
 from filters.texts.context import in_context
 from filters.texts.text import TextConfig, measure_text
-from filters.texts.wording import reworded
-from pipeline.config import build, plain
+from filters.texts.wording import reword
+from pipeline.config import build, to_builtins
 from train.evaluate.results.row import wilson
 
 LABELS = Path(__file__).parents[2] / "shared" / "labels" / "captions.jsonl"
@@ -111,14 +111,14 @@ def judge(
         if file.is_file():
             rows = _with_their_pages(rows, name, file)
     rows = rows.set_column(0, _ROWS.field("row"), pa.array(range(len(rows)), pa.uint32()))
-    texts, _ = reworded(rows, config)
+    texts, _ = reword(rows, config)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
     measures = in_context(rows, measure_text(rows, config), config)
     column_index = measures.schema.get_field_index("texts_on_page")  # a labelled page is not whole
     known = [int(label.get("texts_of_url") or 1) for label in labels]
     texts = pa.array(known + measures["texts_on_page"].to_pylist()[len(known) :], pa.int32())
     measures = measures.set_column(column_index, "texts_on_page", texts)
-    keys = {**plain(asdict(config)), "allowed_hosts": []}
+    keys = {**to_builtins(asdict(config)), "allowed_hosts": []}
     tables = {"rows": rows, "measures": measures, "captions": CAPTIONS.empty_table()}
     verdicts = sql.run(sql.load("decisions/text"), tables, keys).to_pylist()
     reasons = {verdict["row"]: verdict["reason"] for verdict in verdicts}

@@ -19,7 +19,7 @@ from pipeline.build import build
 from pipeline.config import Config, load
 from pipeline.forecast.assumptions import Assumptions
 from pipeline.forecast.forecast import DRIVER, Forecast, forecast
-from pipeline.forecast.rates import Measured, measured
+from pipeline.forecast.rates import Measured, measure_rates
 
 ARCHIVE = LAION.parent / "openclipart.warc.gz"
 WITHIN = 0.25
@@ -29,7 +29,7 @@ def built(out: Path, overrides: list[str]) -> tuple[Measured, Config]:
     """Return a dataset's own measurements."""
     config = load("archive", [f"sources=[{ARCHIVE}]", *overrides], str(out))
     build(config, quiet=True)
-    return measured(str(out)), config
+    return measure_rates(str(out)), config
 
 
 def cpu_s(trial: Measured) -> dict[str, float]:

@@ -305,9 +305,9 @@ def outcomes(whole: Whole, chosen: list[Case], folder: Path, seed: int) -> Itera
 def _plain(config: Config) -> dict[str, Any]:
     import yaml
 
-    from pipeline.config import effective
+    from pipeline.config import effective_yaml
 
-    return dict(yaml.safe_load(effective(config)))
+    return dict(yaml.safe_load(effective_yaml(config)))
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def groups(count: int) -> pa.Table:
 
 def rooted(count: int) -> pa.Table:
     """Return ROOTED of a bucket, of which one caption in fifty is connected to others."""
-    return heldout_split.rooted(groups(count), labels(from_both_ends(bridges(count // 50))))
+    return heldout_split.root_pairs(groups(count), labels(from_both_ends(bridges(count // 50))))
 
 
 def in_three(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,18 +164,21 @@ BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
     "neardup.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(alike(count // 2)))),
     "neardup.members": (PAIRS_PER_PARTITION, gathered),
     "neardup.clusters": (ROWS_PER_BUCKET, look_alike),
-    "pack.captions": (ROWS_PER_BUCKET, lambda count: heldout_split.shared(groups(count))),
-    "pack.bridges": (ROWS_PER_BUCKET, lambda count: heldout_split.bridges(heldout_split.shared(groups(count)))),
+    "pack.captions": (ROWS_PER_BUCKET, lambda count: heldout_split.shared_captions(groups(count))),
+    "pack.bridges": (
+        ROWS_PER_BUCKET,
+        lambda count: heldout_split.bridges(heldout_split.shared_captions(groups(count))),
+    ),
     "pack.small_star": (ROWS_PER_BUCKET, lambda count: from_both_ends(small_star(bridges(count)))),
     "pack.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(bridges(count // 2)))),
     "pack.roots": (
         ROWS_PER_BUCKET,
-        lambda count: heldout_split.rooted(groups(count), labels(from_both_ends(bridges(count // 50)))),
+        lambda count: heldout_split.root_pairs(groups(count), labels(from_both_ends(bridges(count // 50)))),
     ),
     "pack.members": (ROWS_PER_BUCKET, lambda count: heldout_split.members(rooted(count))),
     "pack.split": (
         ROWS_PER_BUCKET,
-        lambda count: heldout_split.held(rooted(count), heldout_split.CHOSEN.empty_table(), PAPER, 0.01, 1),
+        lambda count: heldout_split.heldout_locators(rooted(count), heldout_split.CHOSEN.empty_table(), PAPER, 0.01, 1),
     ),
     "pack.index": (SAMPLES_PER_PART, part_of_index),
 }

@@ -22,7 +22,7 @@ from crawl.clean_text import clean_texts
 from filters.texts.blocklist import blocked_terms
 from filters.texts.language import predict
 from filters.texts.profanity import profanity_probability
-from filters.texts.text import TextConfig, listed, measure_text
+from filters.texts.text import TextConfig, as_names, measure_text
 
 _LENGTHS = (10_000, 100_000, 1_000_000)
 _LEAST_S = 0.05  # below this, growth is the measuring's
@@ -69,7 +69,7 @@ def _measures() -> dict[str, Callable[[pa.Array], object]]:
         "clean": clean_texts,
         "mask personal data": lambda texts: mask_texts(texts, pa.array(["en-US"])),
         "language": predict,
-        "blocklist": lambda texts: blocked_terms(texts, listed(config.blocklist), (r"(?i)\bcasino\b",)),
+        "blocklist": lambda texts: blocked_terms(texts, as_names(config.blocklist), (r"(?i)\bcasino\b",)),
         "profanity": lambda texts: profanity_probability(texts, english),
         "all of stage text": measured,
     }

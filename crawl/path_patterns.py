@@ -24,7 +24,7 @@ _PATH = re.compile(r"[a-z]+://[^/?#]*([^#]*)")
 _TO_NORMAL = re.compile(rb"%[0-9a-fA-F]{2}|[^\x21-\x7e]")
 
 
-def normal(path: bytes) -> bytes:
+def normalize_path(path: bytes) -> bytes:
     """Return a path or pattern with its percent-encoding in the one form in which both are compared."""
     return _TO_NORMAL.sub(lambda match: _NORMAL[match[0]], path)
 
@@ -32,7 +32,7 @@ def normal(path: bytes) -> bytes:
 def path_of(url: str) -> bytes:
     """Return what patterns are held against: the path and the query of an absolute URL, normal."""
     match = _PATH.match(url)
-    path = normal(match[1].encode("utf-8", "replace")) if match else b""
+    path = normalize_path(match[1].encode("utf-8", "replace")) if match else b""
     return path if path.startswith(b"/") else b"/" + path
 
 

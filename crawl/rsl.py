@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from crawl.path_patterns import matches, normal, path_of
+from crawl.path_patterns import matches, normalize_path, path_of
 from crawl.urls import canonical_url
 from crawl.wishes import MAX_CHARS, UNREADABLE
 from dataset.hosts import hostname
@@ -178,7 +178,7 @@ def _scope(url: str) -> tuple[bytes, bytes]:
     host = re.sub(r":\d*$", "", host).rstrip(".")
     if path and path[0] not in "/*":
         path = f"/{path}"
-    return host.encode("utf-8", "replace"), normal(path.partition("#")[0].encode("utf-8", "replace"))
+    return host.encode("utf-8", "replace"), normalize_path(path.partition("#")[0].encode("utf-8", "replace"))
 
 
 def _said(content: Any) -> str | None:
@@ -267,7 +267,7 @@ def _payment(payment: Any) -> str:
     return ""
 
 
-def linked(values: Iterable[str], url: str) -> list[str]:
+def licenses_of_links(values: Iterable[str], url: str) -> list[str]:
     """Return where the licenses are that Link headers name (RFC 8288; RSL, section 4.5), distinct, as canonical URLs.
 
     values: of all its lines; url: of the response.

@@ -65,7 +65,7 @@ class Units:
         heartbeat.among(self.base + NUMBERS * first, self.base + NUMBERS * last + 1)
 
 
-def watched(ingest: Callable[[bytes], T], url: str, body: bytes) -> T:
+def ingest_watched(ingest: Callable[[bytes], T], url: str, body: bytes) -> T:
     """Return what becomes of a URL's body; its watchdog knows the URL meanwhile."""
-    with heartbeat.on(url):
+    with heartbeat.working_on(url):
         return ingest(body)

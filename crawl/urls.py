@@ -8,7 +8,7 @@ from itertools import product
 
 import can_ada
 
-from dataset.hosts import mapped
+from dataset.hosts import map_host
 
 MAX_URL_CHARS = 2_048
 """Longer URLs are refused: sitemaps.org's limit for an address, which search engines and browsers' caches share."""
@@ -51,7 +51,7 @@ def canonical_url(url: str, base: str | None = None) -> str | None:
             return None
     if not url.isascii():
         url = scalar_values(url)
-    url = mapped(url)
+    url = map_host(url)
     try:
         # An absolute URL does not depend on its base, and parsing it alone is ten times as fast.
         if base is None or url.startswith(_HTTP):

@@ -134,7 +134,7 @@ class _Check:
             known = [str(item) for item in get_args(of_names)]
             raise ConfigValueError(f"there is no key {'.'.join((*where, str(name)))}; {_nearest(str(name), known)}")
         if of_names is str and not isinstance(name, str):
-            raise ConfigValueError(f"{'.'.join(where)} must be {wanted(hint)}, whose name {name!r} is no text")
+            raise ConfigValueError(f"{'.'.join(where)} must be {type_in_words(hint)}, whose name {name!r} is no text")
         return name
 
     def _meant(self, unknown: str, here: list[str]) -> str:
@@ -207,14 +207,14 @@ def _scalar(hint: Any, raw: Any) -> Any:
 def _refused(hint: Any, raw: Any, where: tuple[str, ...], example: Any) -> ConfigValueError:
     key = ".".join(where) or "the config"
     shown = _example(hint) if example is _UNSET else example
-    return ConfigValueError(f"{key} must be {wanted(hint)}, such as {_yaml(shown)}, not {_yaml(raw)}")
+    return ConfigValueError(f"{key} must be {type_in_words(hint)}, such as {_yaml(shown)}, not {_yaml(raw)}")
 
 
-def wanted(hint: Any) -> str:
+def type_in_words(hint: Any) -> str:
     """Return a key's type in words: `a list of texts` for `tuple[str, ...]`."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys("empty" if part is type(None) else wanted(part) for part in inner))
+        return " or ".join(dict.fromkeys("empty" if part is type(None) else type_in_words(part) for part in inner))
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else str(inner[0])
     if origin in (tuple, list):
@@ -230,7 +230,7 @@ def wanted(hint: Any) -> str:
 def _plural(hint: Any) -> str:
     if is_dataclass(hint):
         return "sections"
-    return _SCALARS[hint][1] if hint in _SCALARS else f"values, each {wanted(hint)}"
+    return _SCALARS[hint][1] if hint in _SCALARS else f"values, each {type_in_words(hint)}"
 
 
 def _example(hint: Any) -> Any:

@@ -154,13 +154,13 @@ def doing(text: str) -> Iterator[None]:
 
 
 def name_units(units: Mapping[str, int]) -> None:
-    """Give the units of this task the names by which `on` knows them."""
+    """Give the units of this task the names by which `working_on` knows them."""
     if _current is not None:
         _current.units = units
 
 
 @contextmanager
-def on(name: str) -> Iterator[None]:
+def working_on(name: str) -> Iterator[None]:
     """Say, while the block runs, that this thread works on the unit of a name."""
     if _current is None:
         yield

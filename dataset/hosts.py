@@ -25,7 +25,7 @@ def hostname(url: str) -> str:
     if _WEB.match(url) is None:
         return ""
     try:
-        return str(can_ada.parse(mapped(url)).hostname).rstrip(".")
+        return str(can_ada.parse(map_host(url)).hostname).rstrip(".")
     except ValueError:
         return ""
 
@@ -44,11 +44,11 @@ def site_of(url: str) -> str:
     """Return scheme://host[:port] of an http or https URL, with the host as it is compared: whose robots.txt speaks of
     it.
     """
-    parsed = can_ada.parse(mapped(url))
+    parsed = can_ada.parse(map_host(url))
     return f"{parsed.protocol}//{parsed.hostname.rstrip('.')}{f':{parsed.port}' if parsed.port else ''}"
 
 
-def mapped(url: str) -> str:
+def map_host(url: str) -> str:
     """Return a URL whose host is mapped as UTS 46 says today: can_ada's table is of before Unicode 15.1, when ẞ was ss,
     not ß.
 

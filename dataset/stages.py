@@ -97,7 +97,7 @@ def names() -> tuple[str, ...]:
     return tuple(stage.name for stage in path())
 
 
-def judging(rows: Rows) -> tuple[Stage, ...]:
+def judging_stages(rows: Rows) -> tuple[Stage, ...]:
     """Return the stages whose verdicts are on candidates, or on pairs, in their order."""
     return tuple(stage for stage in path() if stage.judges == rows)
 

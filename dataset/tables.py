@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.ledger.damage import parsed
+from dataset.ledger.damage import parse_parquet
 
 if TYPE_CHECKING:
     from dataset.store.storage import Storage
@@ -134,14 +134,15 @@ def _leaves(field: pa.Field, path: str) -> Iterator[str]:
 def read_parquet(
     storage: Storage, name: str, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
 ) -> pa.Table:
-    """Read one file, or only some of its columns; some of them as dictionaries, see `dataset.ledger.damage.parsed`.
+    """Read one file, or only some of its columns; some of them as dictionaries, see
+        `dataset.ledger.damage.parse_parquet`.
 
     Raises:
         FileNotFoundError: there is no such file.
         DamagedError: it is damaged, or lacks a column; the sentence names it.
     """
     with storage.open(name) as file:
-        return parsed(storage, name, file, list(columns) if columns is not None else None, dictionaries)
+        return parse_parquet(storage, name, file, list(columns) if columns is not None else None, dictionaries)
 
 
 def read_parquet_file(file: pa.NativeFile, url: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -18,7 +18,7 @@ from dataset.stages import names, path
 from dataset.store import rate_limit, web
 from dataset.store.storage import Storage
 from pipeline import programs, submit
-from pipeline.config import Config, effective
+from pipeline.config import Config, effective_yaml
 from pipeline.config import build as make_config
 from pipeline.engine import verify
 from pipeline.engine.progress import Reporter, working_dir
@@ -69,7 +69,7 @@ def build(
     owns_executor = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
         started, before = time.monotonic(), usage.so_far()
-        text_of_config = effective(config).encode()
+        text_of_config = effective_yaml(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
         sources = checksums(inputs.expand(config, storage), storage, reread=reread_sources)
@@ -118,7 +118,7 @@ def build_with_note(
         retry: fetch.retry, if it is not the config's that counts.
     """
     config = make_config(raw, path, out)
-    config = retrying(config, retry) if retry else config
+    config = with_retry(config, retry) if retry else config
     run = build(config, to=to, reread_sources=reread)
     funnel = [[stage, *(counts[name] for name in ("input", "kept", "dropped"))] for stage, counts in run.funnel.items()]
     failed = Dataset(config.out).sql(sql.load("report/failed_sources")).fetchall()
@@ -159,6 +159,6 @@ def make_executor(config: Config, source_bytes: int) -> Executor:
     return RayExecutor(run.workers, run.address, working_dir=working_dir(), gpus=run.gpus_per_model_task, limits=limits)
 
 
-def retrying(config: Config, retry: Literal["none", "transient"]) -> Config:
+def with_retry(config: Config, retry: Literal["none", "transient"]) -> Config:
     """The config with `fetch.retry` set."""
     return replace(config, fetch=replace(config.fetch, retry=retry))

@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
     raw = read(arguments.config, overrides, arguments.preset)
     out = str(arguments.out or raw.get("out") or "")
     is_plain = not (arguments.checksum or arguments.retry) and arguments.to == names()[-1]
-    question = unchanged.asked(raw, out) if is_plain and out else None
+    question = unchanged.inputs_digest(raw, out) if is_plain and out else None
     note = unchanged.read(out, question) if question else None
     if note is None:
         from pipeline.build import build_with_note
@@ -92,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
         note, is_final = build_with_note(
             raw, *config, to=arguments.to, retry=arguments.retry, reread=arguments.checksum
         )
-        if is_final and question and question == unchanged.asked(raw, out):
+        if is_final and question and question == unchanged.inputs_digest(raw, out):
             unchanged.leave(out, question, note)
     else:
         for words in (*note.said, f"{out}: {unchanged.NOTHING}, {time.monotonic() - began:.1f} s"):
@@ -178,13 +178,13 @@ def _audit(arguments: argparse.Namespace) -> int:
     from pipeline.reports import audits
 
     if arguments.name is None and not arguments.all:
-        say("\n".join(audits.listing(arguments.audits, "--set ")))
+        say("\n".join(audits.describe_audits(arguments.audits, "--set ")))
         return DONE
     if arguments.all and (arguments.name or arguments.set or not arguments.output):
         raise UsageError("wit audit --all takes --output DIR, and neither a NAME nor --set")
     asked = Dataset(arguments.out)
     folder, form = arguments.output, arguments.format or "csv"
-    for name in audits.available(arguments.audits) if arguments.all else [arguments.name]:
+    for name in audits.list_audits(arguments.audits) if arguments.all else [arguments.name]:
         audit = audits.find(name, arguments.audits)
         values = audit.values(arguments.set)
         if arguments.all:

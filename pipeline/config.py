@@ -262,25 +262,25 @@ def check_files(key: str, paths: Iterable[str]) -> None:
             raise ConfigError(f"{key} names {path}, which does not exist")
 
 
-def effective(config: Config) -> str:
+def effective_yaml(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
     for key in ("workers", "address", "gpus_per_model_task", "patience_s", "web_patience_s", "small_bytes"):
         values["run"].pop(key)
     values.pop("out")
-    return yaml.safe_dump(public_values(plain(values)), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(public_values(to_builtins(values)), sort_keys=False, allow_unicode=True)
 
 
-def plain(value: Any) -> Any:
+def to_builtins(value: Any) -> Any:
     """A config's value as YAML and JSON know it: tuples become lists."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_builtins(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+        return [to_builtins(item) for item in value]
     return value
 
 
 def options(config: Any, *keys: str) -> dict[str, Any]:
     """A section's keys as a task's options; all of them if none is named."""
-    values = plain(asdict(config))
+    values = to_builtins(asdict(config))
     return {key: values[key] for key in keys} if keys else values

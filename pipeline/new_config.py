@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from filters.queries.build import QueriesConfig
-from pipeline.config import Config, plain
+from pipeline.config import Config, to_builtins
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import carried_names, find, read_yaml, with_presets
 from pipeline.experiment.config import ExperimentConfig
@@ -102,7 +102,7 @@ def _section(owner: Any, raw: Mapping[str, Any], indent: str) -> Iterator[str]:
             continue
         yield from _prose(documented.get(item.name, ""), indent)
         mark = "" if item.name in raw else "#"
-        value = plain(raw[item.name]) if item.name in raw else _default(item)
+        value = to_builtins(raw[item.name]) if item.name in raw else _default(item)
         yield f"{indent}{mark}{item.name}: {_flow(value)}"
 
 
@@ -118,8 +118,8 @@ def _prose(doc: str, indent: str) -> Iterator[str]:
 
 def _default(item: Field[Any]) -> Any:
     if item.default is not MISSING:
-        return plain(item.default)
-    return plain(item.default_factory()) if item.default_factory is not MISSING else None
+        return to_builtins(item.default)
+    return to_builtins(item.default_factory()) if item.default_factory is not MISSING else None
 
 
 def _flow(value: Any) -> str:

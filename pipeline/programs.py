@@ -19,7 +19,7 @@ from pipeline.config_errors import ConfigError
 def check(config: Config) -> None:
     """Raise ConfigError if the config names programs and does not allow them."""
     if not config.allow_programs:
-        refuse(named(config))
+        refuse(named_programs(config))
 
 
 def refuse(programs: list[str]) -> None:
@@ -32,7 +32,7 @@ def refuse(programs: list[str]) -> None:
         )
 
 
-def named(config: Any) -> list[str]:
+def named_programs(config: Any) -> list[str]:
     """Return every program of a config or of a section: its key, and the file."""
     filters = getattr(config, "filters", ())
     measured = [f"filters.{item.name}.measure ({item.measure})" for item in filters if item.measure]

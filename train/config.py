@@ -185,7 +185,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
     return with_absolute_paths(_checked(keys))
 
 
-def changed(config: TrainConfig, **keys: Any) -> TrainConfig:
+def with_changes(config: TrainConfig, **keys: Any) -> TrainConfig:
     """Return a config with other values, each by its old key, such as `batch_size`: the shorter name.
 
     Raises:

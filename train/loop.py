@@ -31,7 +31,7 @@ from train.diagnosis.bad_batches import StepOutcome, name_bad_batch
 from train.distributed.batch_norm import synchronise
 from train.distributed.collectives import Peers
 from train.distributed.parallelize import compile_blocks, parallelize
-from train.distributed.processes import Processes, Stop, held, joined, repeatable
+from train.distributed.processes import Processes, Stop, deterministic, hold_folder, join_processes
 from train.evaluate.in_training.periodic import Periodic
 from train.failure import TrainingError, reporting_failures
 from train.from_open_clip import checkpoint as from_open_clip
@@ -39,13 +39,13 @@ from train.logs.clock import Clock
 from train.logs.log import Log, print_record
 from train.logs.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.loss import LOSSES
-from train.memory.auto import auto_on, settled
+from train.memory.auto import auto_on, resolve_micro_batch
 from train.memory.recompute import recompute
 from train.models.clip import MAX_LOGIT_SCALE, create_configured, preprocess_dict
-from train.models.pretrained import begin, fitted, learning
+from train.models.pretrained import adapt_tensor, begin, set_training_mode
 from train.optimizers import MovingAverage, clip_gradients, gradient_norms, load_state, make_optimizers, state_of
 from train.schedule import learning_rate
-from train.to_device import on_device, sent
+from train.to_device import on_device, send_tensor
 
 Progress = Callable[[dict[str, Any]], None]
 MAX_NAMED = 20
@@ -90,10 +90,10 @@ def train(
     config = with_absolute_paths(config)
     run_dir = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
     with (
-        joined(config.compute.device, run_dir, config.distributed.timeout_s) as processes,
+        join_processes(config.compute.device, run_dir, config.distributed.timeout_s) as processes,
         reporting_failures(run_dir, processes, begun=False),
-        held(run_dir, processes),
-        repeatable(config.compute.deterministic),
+        hold_folder(run_dir, processes),
+        deterministic(config.compute.deterministic),
         Stop() as stop,
     ):
         with processes.one_first():
@@ -147,7 +147,7 @@ def _train(
 
     # What: the model, the optimizers, the moving average of the weights.
     automatic = auto_on(processes) if config.training.micro_batch == "auto" else None
-    config, micro_batch = settled(config, processes, state)
+    config, micro_batch = resolve_micro_batch(config, processes, state)
     clip = create_configured(config.model, config.seed, config.training.loss, final=final)
     clip = begin(clip, config.model, state.get("preprocess"))
     flops, peak = flops_per_sample(clip), peak_flops(device, config.log.peak_tflops)
@@ -180,12 +180,12 @@ def _train(
 
     if path is not None:
         held = tensors()
-        checkpoint.load(run_dir, path, held, processes, partial(fitted, model))
+        checkpoint.load(run_dir, path, held, processes, partial(adapt_tensor, model))
         load_state(model, optimizers, held)
         scaler.load_state_dict(state["scaler"])
     elif brought is not None:
         held = tensors()
-        for sentence in brought.begin(model, held, partial(fitted, model), steps_per_epoch):
+        for sentence in brought.begin(model, held, partial(adapt_tensor, model), steps_per_epoch):
             if rank == 0:
                 print(f"checkpoint.resume {config.checkpoint.resume}: {sentence}", file=sys.stderr, flush=True)
         load_state(model, optimizers, held)
@@ -215,7 +215,7 @@ def _train(
     decoder = gpu_decode.GpuDecoder(samples.part) if by_gpu else None
     counts = processes.gather(len(only.rows) if only else len(samples.share))
 
-    learning(clip, config.model)
+    set_training_mode(clip, config.model)
     pinned = device.type == "cuda"
     waits = 10 * config.distributed.timeout_s
     workers = 0 if only else config.data.workers
@@ -302,7 +302,7 @@ def _train(
                         name_bad_batch(run_dir, processes, corpus, outcome, config, skipped)
             asked = {"total": total, **({"loss": pending[-1].loss} if pending else {})}
             if to_log:
-                images = sent(torch.from_numpy(corpus.image_keys(batch.rows.numpy())), device)
+                images = send_tensor(torch.from_numpy(corpus.image_keys(batch.rows.numpy())), device)
                 asked["duplicate_share"] = duplicate_share(images, batch.texts, Peers(len(images), device, counts))
                 asked["logit_scale"] = model.logit_scale.detach().exp()
                 asked |= {f"gradient_norm_{tower}": norm for tower, norm in norms.items()}

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Muon
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from train.distributed.parallelize import whole
+from train.distributed.parallelize import full_tensor
 from train.sections import OptimizerConfig
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
@@ -83,7 +83,8 @@ def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
             gradients[tower_of(name)].append(parameter.grad)
     none = torch.zeros((), device=next(model.parameters()).device)  # from the CPU it would have to wait for the GPU
     norms = {
-        tower: whole(nn.utils.get_total_norm(values)).float() if values else none for tower, values in gradients.items()
+        tower: full_tensor(nn.utils.get_total_norm(values)).float() if values else none
+        for tower, values in gradients.items()
     }
     norms["all"] = torch.stack(list(norms.values())).norm()
     return norms

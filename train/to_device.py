@@ -36,7 +36,7 @@ def on_device(
         yield ready.lend()
 
 
-def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+def send_tensor(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return the CPU's tensor on a device, without waiting for it, as a copy from memory that is not
     page-locked would.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.inputs.pieces import once
 from dataset.ledger.commits import Commit, FileRef
-from dataset.stages import judging
+from dataset.stages import judging_stages
 from dataset.store.storage import Storage
 from pipeline.engine.exchanges.exchange import Exchange
 from pipeline.engine.execute import execute
@@ -26,7 +26,7 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
     def files(phase: str, role: str) -> dict[int, FileRef]:
         return {one.partition: one.files[role] for one in done if one.phase == phase}
 
-    verdicts = [files(f"{stage}.decide", "verdicts") for stage in (one.name for one in judging("pairs"))]
+    verdicts = [files(f"{stage}.decide", "verdicts") for stage in (one.name for one in judging_stages("pairs"))]
     images = files("fetch.get", "images")
     pairs = [
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from crawl.archives.decoding.content_encoding import codings, decoded
+from crawl.archives.decoding.content_encoding import codings, decode_body
 
 MAX_BODY_BYTES = 64 * 2**20
 """What a body may have once its encodings are undone; the rest of a decompression bomb is left."""
@@ -171,7 +171,7 @@ def decoded_body(response: ArchivedResponse, limit: int = MAX_BODY_BYTES) -> byt
         body = _dechunked(body)
     elif not is_coded and response.content_length is not None:  # of a coded body it is often not the one stored
         body = body[: response.content_length]
-    return (is_coded and decoded(body, coding, limit)) or body[:limit]
+    return (is_coded and decode_body(body, coding, limit)) or body[:limit]
 
 
 def chunks_end(body: bytes) -> int | None:

@@ -24,7 +24,7 @@ from crawl.archives.records import Piece, Reading, Record, read_records
 from crawl.candidates.archive_images import HeldImages, names_of
 from crawl.candidates.assemble import Counts, Rows, source_row
 from crawl.candidates.config import ExtractConfig, in_sample
-from crawl.pages.charset import decoded
+from crawl.pages.charset import to_utf8
 from crawl.pages.html import asks_noai, parse_page
 from crawl.rsl import MEDIA_TYPE
 from crawl.units import Units
@@ -163,7 +163,7 @@ class ArchiveReader:
     def _page(self, record: Record, response: ArchivedResponse, type_: str) -> None:
         if not self._takes(record.uri):
             return
-        html, encoding = decoded(decoded_body(response), charset(response.content_type), record.uri)
+        html, encoding = to_utf8(decoded_body(response), charset(response.content_type), record.uri)
         page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
         headers = response.headers
         page.noai = page.noai or asks_noai(headers.get("x-robots-tag", ()))

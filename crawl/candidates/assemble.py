@@ -319,10 +319,10 @@ def _canonical(page: Page, uri: str) -> list[str]:
     """Where the RSL licenses are that a page and its response name."""
     base = (page.base and canonical_url(page.base, uri)) or uri
     canonical = (canonical_url(link, base) for link in page.rsl_links)
-    return [url for url in (*rsl.linked(page.rsl_header, uri), *canonical) if url is not None]
+    return [url for url in (*rsl.licenses_of_links(page.rsl_header, uri), *canonical) if url is not None]
 
 
-def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
+def identify_rows(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
     """Return rows of UNIDENTIFIED as CANDIDATES: personal data of some kinds masked, then identified by what is
     left.
     """

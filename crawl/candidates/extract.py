@@ -15,7 +15,7 @@ import pyarrow as pa
 from crawl.archives.open_source import kind_of
 from crawl.archives.records import Piece
 from crawl.candidates.archive_reader import ArchiveReader
-from crawl.candidates.assemble import Counts, Rows, identified
+from crawl.candidates.assemble import Counts, Rows, identify_rows
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.table_reader import TableReader
 from crawl.pages.html import parse_page
@@ -82,7 +82,7 @@ def read_candidates(
                 else ArchiveReader(piece, config, units_of_piece)
             )
             for rows in reader.candidates():
-                yield identified(rows, config.mask_personal_data)
+                yield identify_rows(rows, config.mask_personal_data)
             beside.archive_images = pa.concat_tables([beside.archive_images, reader.held.images()])
             beside.archive_leads = pa.concat_tables([beside.archive_leads, reader.held.leads()])
             beside.sources = pa.concat_tables([beside.sources, pa.Table.from_pylist([reader.source()], schema=SOURCES)])
@@ -96,7 +96,7 @@ def _warm_up(sources: tuple[str, ...], kinds: tuple[str, ...]) -> None:
     rows = Rows("", sources, every_text=False, counts=Counts())
     page = parse_page(b'<html lang="en"><img src="/a.jpg" alt="a kettle">', sources)
     rows.add(page, "http://a.example/", size=0, status=200, date=None, offset=0)
-    identified(rows.flush(), kinds)
+    identify_rows(rows.flush(), kinds)
 
 
 def _form(piece: Piece) -> Form | None:

@@ -147,7 +147,7 @@ def read(rows: pa.Table, limit: int) -> Iterator[tuple[dict[str, Any], bytes | N
                 yield row, file.read(row["length"]) if row["length"] <= limit else None
 
 
-def ingested(
+def ingest_download(
     row: Mapping[str, Any], body: bytes | None, ingest: Callable[[bytes], Ingested | RefusedBody]
 ) -> Ingested | RefusedBody:
     """Return what an image's bytes, as `read` gives them, come to: under the SHA-256 and the size that its original

@@ -20,8 +20,8 @@ from crawl.images import pixels
 from crawl.images.c2pa import training_mining
 from crawl.images.observations import Ingested, RefusedBody
 from crawl.images.parallel import Allowance
-from crawl.images.resize import MODES, ResizeMode, framed, is_resized, scaled
-from crawl.images.rights import Heeds, heeded, rights
+from crawl.images.resize import MODES, ResizeMode, is_resized, make_square, scaled_size
+from crawl.images.rights import Heeds, file_refusal, rights
 from dataset.images import FORMATS, ImageError, read
 
 FINGERPRINT_SIDE = 512
@@ -89,7 +89,7 @@ def ingest(
     try:
         image = read(body, config.max_pixels)
         said = rights(image.notes, training_mining(body), heeds.mask)
-        refusal, unread = heeded(said, heeds)
+        refusal, unread = file_refusal(said, heeds)
         if refusal is not None:
             return refusal
         if image.is_animated:
@@ -97,7 +97,7 @@ def ingest(
         mode, side = config.resize_mode, config.store_size
         width, height = image.width, image.height
         resized = is_resized(width, height, mode, side, only_if_bigger=config.resize_only_if_bigger)
-        size = scaled(width, height, mode, side) if resized else (width, height)
+        size = scaled_size(width, height, mode, side) if resized else (width, height)
         if max(size) > _MAX_SIDE or size[0] * size[1] > config.max_pixels:
             return RefusedBody("image_too_many_pixels", f"{width} x {height}, to be stored as {size[0]} x {size[1]}")
         with _PIXELS.of(width * height):
@@ -113,7 +113,7 @@ def ingest(
         return RefusedBody("hash_list_match", hit)
 
     if resized:
-        shown = framed(shown, mode, side)
+        shown = make_square(shown, mode, side)
     is_stored_as_it_is = image.is_plain and image.orientation == 1 and shown.shape[:2] == (height, width)
     return Ingested(
         md5=hashlib.md5(body, usedforsecurity=False).digest(),

@@ -108,7 +108,7 @@ def observe(
     )
 
 
-def unchanged(
+def observe_not_modified(
     earlier: Mapping[str, Any], *, fetched_at: str, final_url: str, attempts: int, etag: str | None
 ) -> Observation:
     """Return the observation that a server gives by 304: the image of an earlier row of OBSERVATIONS is still the

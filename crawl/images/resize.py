@@ -20,13 +20,13 @@ def is_resized(width: int, height: int, mode: ResizeMode, side: int, *, only_if_
     return not only_if_bigger or (min if mode in _SHORTER else max)(width, height) > side
 
 
-def scaled(width: int, height: int, mode: ResizeMode, side: int) -> tuple[int, int]:
+def scaled_size(width: int, height: int, mode: ResizeMode, side: int) -> tuple[int, int]:
     """Return the size of the whole image, aspect kept, with its shorter or longer side at `side` pixels."""
     share = side / (min if mode in _SHORTER else max)(width, height)
     return max(1, round(width * share)), max(1, round(height * share))
 
 
-def framed(pixels: np.ndarray, mode: ResizeMode, side: int) -> np.ndarray:
+def make_square(pixels: np.ndarray, mode: ResizeMode, side: int) -> np.ndarray:
     """Return a scaled image made square where the mode says so: its centre, or it on white. uint8 (height,
     width, 3).
     """

@@ -95,11 +95,11 @@ def rights(notes: Notes, manifests: str | None = None, mask: Sequence[str] = ())
             by_property.setdefault(column, []).append(value)
     terms = [_term(value) for value in by_property.pop("data_mining", ())]
     texts = {column: _cleaned(values) for column, values in by_property.items()}
-    first: dict[str, Any] = {column: value and masked(value, mask) for column, value in texts.items()}
+    first: dict[str, Any] = {column: value and mask_personal_data(value, mask) for column, value in texts.items()}
     return Rights(data_mining=_strictest(terms), rsl=licensed, c2pa=manifests, **first)
 
 
-def masked(text: str, kinds: Sequence[str]) -> str:
+def mask_personal_data(text: str, kinds: Sequence[str]) -> str:
     """Return a property without personal data of some kinds."""
     if not kinds:
         return text
@@ -111,10 +111,10 @@ def masked(text: str, kinds: Sequence[str]) -> str:
 def refusal_of(data_mining: str) -> RefusedBody | None:
     """Return why an image is not to be used of whose file the column `data_mining` says so."""
     is_plus = data_mining.startswith("DMI-")
-    return heeded(Rights(data_mining=data_mining) if is_plus else Rights(c2pa=data_mining), Heeds())[0]
+    return file_refusal(Rights(data_mining=data_mining) if is_plus else Rights(c2pa=data_mining), Heeds())[0]
 
 
-def heeded(said: Rights, heeds: Heeds) -> tuple[RefusedBody | None, Wish | None]:
+def file_refusal(said: Rights, heeds: Heeds) -> tuple[RefusedBody | None, Wish | None]:
     """Return why an image is not to be used, if its file says so; else what of that cannot be read."""
     unread: Wish | None = None
     if heeds.data_mining and said.data_mining is not None and said.data_mining not in _UNSAID:

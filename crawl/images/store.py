@@ -21,7 +21,7 @@ import xxhash
 
 from crawl.images.observations import OK, Ingested, Observation
 from dataset.ids import checksum
-from dataset.ledger.damage import DamagedError, is_whole, parsed
+from dataset.ledger.damage import DamagedError, is_whole, parse_parquet
 from dataset.schema import OBSERVATIONS, WISH
 from dataset.store.ranges import GAP_BYTES
 from dataset.store.storage import FileInfo, Storage
@@ -109,7 +109,7 @@ def read_files(storage: Storage, files: Sequence[str]) -> pa.Table:
         named = _CHUNK.fullmatch(file)
         if named is not None and named[2] and checksum(data)[:16] != named[2]:
             raise DamagedError(storage.url, file, "its bytes are not those that its name stands for")
-        tables.append(parsed(storage, file, pa.BufferReader(data), None))
+        tables.append(parse_parquet(storage, file, pa.BufferReader(data), None))
     # An older version's chunk may lack a column.
     return pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
 
@@ -214,7 +214,7 @@ def worth_reading(ranges: Sequence[tuple[int, int]]) -> int:
     return int(max(gaps[:cheap].max(initial=GAP_BYTES), near.max(initial=0)))
 
 
-def damaged(storage: Storage, images: pa.Table) -> list[bool]:
+def find_damaged(storage: Storage, images: pa.Table) -> list[bool]:
     """Return which rows' stored bytes are not what was stored, or are gone."""
     answer = [False] * len(images)
     for blob, entries in _by_blob(images):
@@ -230,7 +230,7 @@ def damaged(storage: Storage, images: pa.Table) -> list[bool]:
 def restore(storage: Storage, lost: pa.Table, observations: Iterable[Observation]) -> list[Observation]:
     """Put damaged images back where they lay, from new observations of the same bytes; returns the other observations.
 
-    lost: rows of `damaged`.
+    lost: rows of `find_damaged`.
     """
     rows = {row["url"]: row for row in lost.to_pylist()}
     back: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)

@@ -58,7 +58,7 @@ class Decoded(NamedTuple):
     encoding: str
 
 
-def decoded(page: bytes, declared: str | None = None, url: str = "") -> Decoded:
+def to_utf8(page: bytes, declared: str | None = None, url: str = "") -> Decoded:
     """Return a page's bytes in UTF-8. Bytes that the encoding lacks become U+FFFD, of UTF-8 in the parser.
 
     Args:

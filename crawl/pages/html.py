@@ -18,7 +18,7 @@ from crawl.pages.image_address import LESSER, NONE, PLAUSIBLE, NamedInTag, best_
 from crawl.pages.json_ld import described_images
 from crawl.pages.places import MAX_WORDS, NOWHERE, Place, Places
 from crawl.pages.rendered_text import RenderedTexts
-from crawl.pages.simplified import is_affordable, simplified
+from crawl.pages.simplified import is_affordable, simplify_page
 from crawl.wishes import tdm_reservation
 
 TEXT_SOURCES = ("alt", "title", "figcaption", "microdata", "json-ld", "aria-label", "data-image-title", "og", "link")
@@ -153,7 +153,7 @@ def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(url, text or title) for url, text in images]
 
 
-def bounded(images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def limit_texts(images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return (URL, text) of images, as many as have texts of a few million characters altogether: some share a long
     one.
     """
@@ -175,7 +175,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         page = _SELF_CLOSED.sub(rb"<\1\2></\1>", page)
     is_simplified = not is_affordable(page)
     if is_simplified:
-        page = simplified(page)
+        page = simplify_page(page)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
     holds_objects = not _OF_OBJECTS.isdisjoint(text_sources) and stringzilla.find(page, IMAGE_OBJECT) >= 0
     queries = [_QUERY, _RSL, *(_AMP if any(map(tree.tags, _AMP)) else ())]
@@ -217,8 +217,8 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         parsed.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
     if "og" in text_sources:
         named = open_graph(metas)
-        parsed.add(text_sources.index("og"), bounded(named))
-        is_simplified |= len(bounded(named)) < len(named)
+        parsed.add(text_sources.index("og"), limit_texts(named))
+        is_simplified |= len(limit_texts(named)) < len(named)
     if "link" in text_sources:
         texts_of_links = RenderedTexts()
         parsed.add(text_sources.index("link"), _linked(tree, texts_of_links))

@@ -3,8 +3,8 @@
 A parser's work grows faster than a page does in three ways: with the depth of the tree times its tags, with formatting
 elements (`<b>`, `<font>`, …) left open, which are made anew in every block that follows, and with the square of a tag's
 attributes. `is_affordable` bounds all three from above, so that no page evades it. A page beyond the bounds is not
-refused: `simplified` keeps its images, captions, links and what it says of itself, in one pass and without what those
-bounds are about.
+refused: `simplify_page` keeps its images, captions, links and what it says of itself, in one pass and without what
+those bounds are about.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def _ends_tag(page: bytes, begin: int, position: int) -> bool:
     return True
 
 
-def simplified(page: bytes) -> bytes:
+def simplify_page(page: bytes) -> bytes:
     """Return a page's images, figures, links, metas, structured data and text, without all other tags."""
     parts: list[bytes] = []
     above: list[bytes] = []  # elements that are kept and not closed yet

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import stringzilla
 
-from crawl.pages.html import METAS, Page, asks_noai, bounded, declared_language, open_graph
+from crawl.pages.html import METAS, Page, asks_noai, declared_language, limit_texts, open_graph
 from crawl.pages.image_address import image_url, names_image
 from crawl.pages.places import NOWHERE, Place, pixels
 from crawl.pages.srcset import image_sources
@@ -233,8 +233,8 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
         _list_images(page, [link for link in links if link.path == _IMAGE], text_sources)
     if "og" in text_sources:
         named = open_graph(metas)
-        page.add(text_sources.index("og"), bounded(named))
-        page.is_simplified = len(bounded(named)) < len(named)
+        page.add(text_sources.index("og"), limit_texts(named))
+        page.is_simplified = len(limit_texts(named)) < len(named)
     if "link" in text_sources:
         page.add(text_sources.index("link"), _linked(links))
     return page

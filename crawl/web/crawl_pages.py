@@ -28,7 +28,7 @@ from warcio.warcwriter import WARCWriter
 
 from crawl.archives.payload import HTML_TYPES, UNKNOWN_TYPES, charset, is_html, media_type
 from crawl.images.observations import now
-from crawl.pages.charset import decoded
+from crawl.pages.charset import to_utf8
 from crawl.pages.query_encoding import with_query_encoded
 from crawl.urls import canonical_url
 from crawl.web.address_guard import Guard
@@ -165,7 +165,7 @@ def links(page: bytes, url: str, declared: str | None = None) -> set[str]:
 
     declared: the charset of the page's Content-Type, if it has one.
     """
-    html, encoding = decoded(page, declared, url)
+    html, encoding = to_utf8(page, declared, url)
     tree = LexborHTMLParser(html)
     base = tree.css_first("base[href]")
     origin = canonical_url(base.attributes.get("href") or "", url) if base is not None else None

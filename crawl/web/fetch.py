@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from crawl import rsl
-from crawl.images.observations import Ingested, Observation, RefusedBody, now, observe, unchanged
+from crawl.images.observations import Ingested, Observation, RefusedBody, now, observe, observe_not_modified
 from crawl.images.parallel import ingest_threads
-from crawl.units import watched
+from crawl.units import ingest_watched
 from crawl.web.client import Client, Conditions
 from crawl.web.config import FetchConfig
 from crawl.web.response import Refused, Response
@@ -61,7 +61,7 @@ def heed_licenses(
     return asyncio.run(_heed_licenses(named, config, opted_out)) if named else []
 
 
-def licensed(
+def apply_licenses(
     seen: Mapping[str, Observation],
     named: Sequence[tuple[str, str, str]],
     config: FetchConfig,
@@ -135,10 +135,12 @@ async def _fetch(
             )
         etag = _validator(answer, "ETag")
         if answer.status == 304:
-            same = unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
+            same = observe_not_modified(
+                earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag
+            )
             return replace(same, wish=answer.unread)
         usage.count(**{usage.IMAGES: len(answer.body)})
-        result = await loop.run_in_executor(threads, watched, ingest, url, answer.body)
+        result = await loop.run_in_executor(threads, ingest_watched, ingest, url, answer.body)
         seen = observe(
             url,
             result,

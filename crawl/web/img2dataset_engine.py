@@ -22,12 +22,12 @@ from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from crawl.images.observations import OK, Ingested, Observation, RefusedBody, now, observe
-from crawl.units import watched
+from crawl.units import ingest_watched
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.client import opted_out as on_list
 from crawl.web.config import FetchConfig
 from crawl.web.contact import Contact, NoContactError
-from crawl.web.fetch import licensed
+from crawl.web.fetch import apply_licenses
 from crawl.web.response import Refused
 from crawl.web.rules.headers import check, licenses
 from crawl.web.rules.robots import product_token
@@ -71,7 +71,7 @@ def fetch(
         with ThreadPool(config.concurrency) as pool:
             for (number, stream, error), refused, wish, licenses in pool.imap_unordered(
                 lambda row: (
-                    _with(asked.by(download, row), partial(watched, ingest, row[1])),
+                    _with(asked.by(download, row), partial(ingest_watched, ingest, row[1])),
                     asked.refused,
                     asked.wish,
                     asked.licenses,
@@ -96,7 +96,7 @@ def fetch(
                     done(observations[url])
     finally:
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # the default again
-    for url, seen in licensed(observations, named, config, opted_out).items():
+    for url, seen in apply_licenses(observations, named, config, opted_out).items():
         observations[url] = seen
         done(seen)
     return [observations[url] for url in urls]

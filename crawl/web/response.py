@@ -75,7 +75,7 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
         return refused
 
 
-def refused(outcome: str, wish: Wish) -> Refused:
+def wish_refusal(outcome: str, wish: Wish) -> Refused:
     """Return the refusal that heeds an owner's wish."""
     return Refused(outcome, f"{wish.signal}: {wish.value} ({wish.place})", wish=wish)
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import xxhash
 
 from dataset.ids import checksum
-from dataset.ledger.damage import DamagedError, parsed
+from dataset.ledger.damage import DamagedError, parse_parquet
 from dataset.store.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
 
@@ -258,7 +258,7 @@ def read_records(storage: Storage, name: str) -> list[Commit]:
 def record_texts(storage: Storage, name: str, data: bytes) -> pa.Array:
     """Return a file's records as JSON, in their order. string (n,). Raises RecordError: it is no file of them."""
     try:
-        column = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record")
+        column = parse_parquet(storage, name, pa.BufferReader(data), ["record"]).column("record")
         return column.cast(pa.string()).combine_chunks()
     except (pa.ArrowException, KeyError, DamagedError) as error:
         raise _damaged(storage.url_of(name), error.what if isinstance(error, DamagedError) else error) from None

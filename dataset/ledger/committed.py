@@ -20,7 +20,7 @@ from dataset.ledger.commits import (
 )
 from dataset.ledger.damage import open_table
 from dataset.ledger.lookup import Key, Lookup, Partitions
-from dataset.stages import Rows, Stage, Table, judging, path, tables
+from dataset.stages import Rows, Stage, Table, judging_stages, path, tables
 from dataset.store.storage import Storage
 
 LOST = "is gone, though stages have finished; `wit run` with the same config writes it anew"
@@ -134,7 +134,7 @@ class Committed:
     def verdicts(self, rows: Rows, before: str | None = None) -> dict[int, tuple[FileRef, ...]]:
         """Return the verdicts on candidates or pairs by their partitions, of all stages or of those before one."""
         files: dict[int, tuple[FileRef, ...]] = {}
-        for stage in judging(rows):
+        for stage in judging_stages(rows):
             if stage.name == before:
                 break
             for commit in self.commits(stage.decision):

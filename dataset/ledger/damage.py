@@ -105,20 +105,20 @@ def open_table(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
         DamagedError: it is not what was committed.
         FileNotFoundError: it is gone.
     """
-    with storage.open(file.name) as source, named(storage, file.name):
+    with storage.open(file.name) as source, name_damage(storage, file.name):
         if source.size() != file.bytes:
             raise DamagedError(storage.url, file.name, f"it has {source.size():,} bytes of {file.bytes:,}")
         yield source
 
 
-def parsed(
+def parse_parquet(
     storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None, dictionaries: Sequence[str] = ()
 ) -> pa.Table:
     """Return Parquet whose pages are held against their checksums. Raises DamagedError.
 
     dictionaries: columns of strings that are read as dictionaries, so that few values are not repeated for all rows.
     """
-    with named(storage, name):
+    with name_damage(storage, name):
         file = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=list(dictionaries) or None)
         table = file.read(columns, use_threads=source.size() > _SMALL_BYTES)
         if not isinstance(source, pa.BufferReader):
@@ -159,17 +159,17 @@ def _chosen(
     storage: Storage, file: FileRef, source: pa.NativeFile, columns: Sequence[str] | None, if_there: Sequence[str]
 ) -> pa.Table:
     if columns is None:
-        return parsed(storage, file.name, source, None)
+        return parse_parquet(storage, file.name, source, None)
     names = [*columns]
     if if_there:
-        with named(storage, file.name):
+        with name_damage(storage, file.name):
             there = set(pq.read_schema(source).names)
         names += [name for name in if_there if name in there]
-    return parsed(storage, file.name, source, names)
+    return parse_parquet(storage, file.name, source, names)
 
 
 @contextmanager
-def named(storage: Storage, name: str) -> Iterator[None]:
+def name_damage(storage: Storage, name: str) -> Iterator[None]:
     """Raise what Arrow says of a file's bytes in the block as DamagedError, whose sentence names the file; an error of
     a disk or network stays as it is.
     """

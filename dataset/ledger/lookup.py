@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dataset.ids import hash64
 from dataset.ledger.commits import FileRef
-from dataset.ledger.damage import DamagedError, named
+from dataset.ledger.damage import DamagedError, name_damage
 from dataset.schema import LOOKUP
 from dataset.store.storage import Storage
 
@@ -116,7 +116,7 @@ class Lookup:
     def _rows(self, key: Key, part: int, first: int, last: int) -> pa.Table:
         """The rows of a part of a key whose hash is from one to another. Raises DamagedError."""
         if (key, first, last) not in self._known or first != last:
-            with named(self._storage, self._files[part].name):
+            with name_damage(self._storage, self._files[part].name):
                 file = self._opened(part)
                 groups = _groups(file, first, last)
                 rows = file.read_row_groups(groups) if groups else LOOKUP.empty_table()

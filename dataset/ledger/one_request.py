@@ -18,7 +18,7 @@ def read_in_one_request(storage: Storage, name: str) -> bytes:
     if urlsplit(storage.url).scheme not in ("s3", "s3a"):
         return storage.read(name)
     bucket, key = storage.path(name).split("/", 1)
-    with waits.said(public(storage.url)):
+    with waits.announce_wait(public(storage.url)):
         data = s3.get(storage.url, bucket, key)
     if data is None:
         raise FileNotFoundError(storage.url_of(name))

@@ -91,7 +91,7 @@ def places_of(lookup: Lookup, column: str, value: str) -> Partitions:
     return {}
 
 
-def narrowed(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narrow) -> tuple[str, str]:
+def narrow_query(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narrow) -> tuple[str, str]:
     """Return a SELECT over the views, with each view that is asked for one value narrowed to it; and the same without
     these.
 
@@ -101,7 +101,7 @@ def narrowed(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narrow) -
     """
     if "'" not in text or not _ASKS_FOR.search(text):
         return text, text
-    tree = json.loads(sql.parsed(connection, text))
+    tree = json.loads(sql.parse_statement(connection, text))
     if any(name.startswith("_") or name in _BEHIND for name in _named(tree)):
         return text, text
     raw = rest = text.encode()

@@ -19,7 +19,7 @@ from fsspec.spec import AbstractFileSystem
 from dataset.ids import checksum
 from dataset.ledger import one_request
 from dataset.ledger.commits import FileRef
-from dataset.ledger.damage import DamagedError, check, named
+from dataset.ledger.damage import DamagedError, check, name_damage
 from dataset.store.seekable import Seekable
 from dataset.store.storage import Storage
 
@@ -92,7 +92,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         footer = int.from_bytes(end[-8:-4], "little") + 8
         if len(end) < footer <= file.bytes:
             end = self._range(file.name, file.bytes - footer, footer)
-        with named(self.storage, file.name):
+        with name_damage(self.storage, file.name):
             return pq.read_schema(pa.BufferReader(end))
 
     def tail(self, name: str) -> bytes:

@@ -37,7 +37,7 @@ def load(name: str) -> str:
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def parsed(connection: duckdb.DuckDBPyConnection, select: str) -> str:
+def parse_statement(connection: duckdb.DuckDBPyConnection, select: str) -> str:
     """Return a SELECT as DuckDB's parser has it, in JSON; what it cannot parse is an object with an error."""
     ((answer,),) = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
     return str(answer)

@@ -20,7 +20,7 @@ from dataset.query import sql
 from dataset.query.side_tables import TIMINGS, public_suffixes, settings
 from dataset.reasons import reasons
 from dataset.schema import NSFW, VERDICTS
-from dataset.stages import Rows, Stage, Table, judging, path, table_names
+from dataset.stages import Rows, Stage, Table, judging_stages, path, table_names
 from dataset.stages import tables as declared
 from dataset.store.storage import Storage
 
@@ -129,7 +129,7 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
         if table.is_view:
             maker_of[table.view] = partial(_of, committed, name)
     for rows in _JUDGED:
-        for stage in judging(rows):
+        for stage in judging_stages(rows):
             maker_of[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
     return maker_of
 
@@ -138,13 +138,13 @@ def kinds() -> dict[str, str]:
     """Return which of candidates, pairs and samples the files of a table are partitions of, by the table's name."""
     kind_of = {"_samples": "samples"}
     order = [stage.name for stage in path()]
-    last = max(order.index(stage.name) for stage in judging("candidates"))
+    last = max(order.index(stage.name) for stage in judging_stages("candidates"))
     for name in table_names():
         table = declared(name)[-1]
         if table.is_view and table.is_numbered:
             of_pairs = name == "pairs" or order.index(table.phase.partition(".")[0]) > last
             kind_of[table.view] = "pairs" if of_pairs else "candidates"
-    return kind_of | {_verdicts(stage).view: rows for rows in _JUDGED for stage in judging(rows)}
+    return kind_of | {_verdicts(stage).view: rows for rows in _JUDGED for stage in judging_stages(rows)}
 
 
 def constants(committed: Committed) -> dict[str, Callable[[], pa.Table]]:
@@ -196,7 +196,7 @@ def _all_verdicts(rows: Rows) -> str:
     """The verdicts that stages have given on candidates, or on pairs."""
     selects = (
         f"SELECT {sql.literal(stage.name)} AS stage, * FROM {sql.identifier(_verdicts(stage).view)}"  # noqa: S608
-        for stage in judging(rows)
+        for stage in judging_stages(rows)
     )
     return " UNION ALL ".join(selects)
 

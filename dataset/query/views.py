@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
-from dataset.ledger.damage import content, named, open_table, read_table, rows_in
+from dataset.ledger.damage import content, name_damage, open_table, read_table, rows_in
 from dataset.ledger.lookup import Partitions
 from dataset.query import sandbox, sql
 from dataset.query.files_on_disk import FilesOnDisk
-from dataset.query.point_queries import macro, narrow_tables, narrowed, places_of
+from dataset.query.point_queries import macro, narrow_query, narrow_tables, places_of
 from dataset.query.questions import Question, names_in, questions
 from dataset.query.side_tables import timings
 from dataset.query.view_tables import CommittedTable, check_columns, constants, kinds, makers, views
@@ -127,7 +127,7 @@ class Dataset(Committed):
 
     def _read_by(self, select: str) -> set[str]:
         """The names of the tables that a view reads, as DuckDB's parser has them."""
-        return set(_TABLE.findall(sql.parsed(self.connection, select)))
+        return set(_TABLE.findall(sql.parse_statement(self.connection, select)))
 
     def schema(self, file: FileRef) -> pa.Schema:
         return super().schema(file) if self._remote is None else self._remote.schema(file)
@@ -145,7 +145,7 @@ class Dataset(Committed):
         if row is None and self._remote is None:
             return read_table(self.storage, file)
         whole = None if self._remote is None else pa.BufferReader(self._remote.whole(file))
-        with named(self.storage, file.name), open_table(self.storage, file) if whole is None else whole as source:
+        with name_damage(self.storage, file.name), open_table(self.storage, file) if whole is None else whole as source:
             return rows_in(source, row)
 
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
@@ -186,7 +186,7 @@ class Dataset(Committed):
         *before, last = questions(self.connection, query, self._made)
         text = rest = last.text
         if last.makes is None:
-            text, rest = narrowed(self.connection, text, self._narrow)
+            text, rest = narrow_query(self.connection, text, self._narrow)
         self._check("\n".join([*(question.text for question in before), rest]))
         for question in before:
             self.connection.execute(question.text)
@@ -355,7 +355,8 @@ class Dataset(Committed):
         if self._catalog is None:
             return select
         raw = select.encode()
-        for offset, name in sorted(_places(json.loads(sql.parsed(self.connection, select)), self._made), reverse=True):
+        tree = json.loads(sql.parse_statement(self.connection, select))
+        for offset, name in sorted(_places(tree, self._made), reverse=True):
             written = len(name.encode()) + (2 if raw[offset : offset + 1] == b'"' else 0)
             raw = raw[:offset] + self._inner(name).encode() + raw[offset + written :]
         return raw.decode()

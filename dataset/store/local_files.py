@@ -105,7 +105,7 @@ def create(target: Path, data: Data, root: str, fence: Fence | None) -> bool:
 
 def swap(target: Path, old: bytes, new: bytes, root: str) -> bool:
     """Write a file if it is still what was read, and return whether it was."""
-    with alone(target.parent) as is_alone:
+    with lock_folder(target.parent) as is_alone:
         if not is_alone:
             return _swap_by_name(target, old, new)
         try:
@@ -135,7 +135,7 @@ def _swap_by_name(target: Path, old: bytes, new: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[bool]:
+def lock_folder(folder: Path) -> Iterator[bool]:
     """Keep out every process that asks the same of this folder, until the end or death of this one.
 
     Yields False, and keeps nobody out, where the file system has no such locks (some network file systems).

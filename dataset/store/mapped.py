@@ -20,7 +20,7 @@ UNUSED_DAYS = 7
 """How long a kept file stays without a reader that begins; whoever maps it then still reads it to its end."""
 
 
-def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
+def map_file(storage: Storage, file: FileRef) -> pa.Buffer:
     """Return a file's bytes; one that is not on this machine is kept in its temporary folder, by its checksum.
 
     Files that nobody has asked for in UNUSED_DAYS are deleted when another is kept.

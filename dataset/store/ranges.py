@@ -12,7 +12,7 @@ GAP_BYTES = 64 * 1024
 """Reading past a small gap is cheaper than another request."""
 
 
-def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]], gap: int = GAP_BYTES) -> list[bytes]:
+def read_coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]], gap: int = GAP_BYTES) -> list[bytes]:
     """Return the bytes at several (offset, length) of an open file, in the order asked; short at its end.
 
     gap: up to so many bytes between two ranges are read with them.

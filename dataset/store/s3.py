@@ -62,7 +62,7 @@ def _tried(response: Any = None, caught_exception: Any = None, attempts: int = 0
     status, answer = (response[0].status_code, response[1]) if response else (0, {})
     if caught_exception is not None or status == 429 or status >= 500:
         why = answer.get("Error", {}).get("Code") or caught_exception or status
-        waits.failed(f"{why}, try {attempts} of {ATTEMPTS}")
+        waits.note_failure(f"{why}, try {attempts} of {ATTEMPTS}")
 
 
 def filesystem() -> fs.FileSystem:
@@ -206,7 +206,7 @@ def version(url: str, bucket: str, key: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        with waits.said(url):
+        with waits.announce_wait(url):
             return str(client().head_object(Bucket=bucket, Key=key)["ETag"]).strip('"')
     except ClientError as error:
         raise _refusal(url, bucket, error.response["Error"], "read") from error

@@ -28,7 +28,7 @@ from dataset import usage
 from dataset.store import local_files, rate_limit, s3, waits
 from dataset.store.faults import patiently
 from dataset.store.local_files import TEMPORARY, Fence
-from dataset.store.ranges import GAP_BYTES, coalesced
+from dataset.store.ranges import GAP_BYTES, read_coalesced
 from dataset.store.secrets import public
 from dataset.store.web import WebFile, is_web
 
@@ -102,7 +102,7 @@ def open_input(url: str) -> pa.NativeFile:
     filesystem_, path = filesystem(url)
     if is_local(url):
         return filesystem_.open_input_file(path)
-    with waits.said(public(url)):
+    with waits.announce_wait(public(url)):
         return rate_limit.open_file(filesystem_, path)
 
 
@@ -130,7 +130,7 @@ class Storage:
 
     def _asking(self) -> contextlib.AbstractContextManager[None]:
         """Say of a request to the storage's server in the block that it takes long."""
-        return contextlib.nullcontext() if self.local else waits.said(public(self.url))
+        return contextlib.nullcontext() if self.local else waits.announce_wait(public(self.url))
 
     def path(self, name: str) -> str:
         """Return the path of a file in the underlying filesystem.
@@ -210,7 +210,7 @@ class Storage:
 
         def read() -> list[bytes]:
             with self.open(name) as file:
-                return coalesced(file, ranges, gap)
+                return read_coalesced(file, ranges, gap)
 
         if self.local:
             return read()
@@ -378,7 +378,7 @@ class Storage:
 
     def _alone(self, name: str) -> contextlib.AbstractContextManager[object]:
         """Keep others from replacing the file meanwhile, on disk."""
-        return local_files.alone(Path(self.path(name)).parent) if self.local else contextlib.nullcontext()
+        return local_files.lock_folder(Path(self.path(name)).parent) if self.local else contextlib.nullcontext()
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all files below it; one that is gone already is no error."""

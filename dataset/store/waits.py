@@ -76,7 +76,7 @@ def _watching() -> _Watch:
 
 
 @contextlib.contextmanager
-def said(who: str) -> Iterator[None]:
+def announce_wait(who: str) -> Iterator[None]:
     """Run a request in this block: a long wait for its answer is then said to people."""
     watch = _watching()
     number = watch.begin(who)
@@ -86,6 +86,6 @@ def said(who: str) -> Iterator[None]:
         watch.end(number)
 
 
-def failed(error: str) -> None:
+def note_failure(error: str) -> None:
     """Note that an attempt of this thread's request has failed and that another will be made."""
     _watching().errors[threading.get_ident()] = error

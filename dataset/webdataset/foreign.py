@@ -135,14 +135,14 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
         raise FileNotFoundError(
             f"{dataset} has no {INDEX_PARTS}, and no tars of which to make one; `wit run` makes a dataset"
         )
-    names = [_below(dataset)] if _is_file(dataset) else expanded(_below(dataset))
+    names = [_below(dataset)] if _is_file(dataset) else expand_braces(_below(dataset))
     sizes = {info.name: info for folder in {posixpath.dirname(name) for name in names} for info in storage.list(folder)}
     if missing := [name for name in names if name not in sizes]:
         raise FileNotFoundError(f"{storage.url_of(missing[0])} does not exist; {dataset} names it")
     return [sizes[name] for name in names]
 
 
-def expanded(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """Return the names that a pattern with braces means: `{00000..00099}.tar`, `{a,b}.tar`. Raises ValueError: too
     many.
     """

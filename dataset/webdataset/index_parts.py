@@ -22,8 +22,8 @@ import xxhash
 
 from dataset.ids import checksum
 from dataset.layout import INDEX, INDEX_PARTS
-from dataset.ledger.damage import named
-from dataset.store.local_files import alone, replacing
+from dataset.ledger.damage import name_damage
+from dataset.store.local_files import lock_folder, replacing
 from dataset.store.mapped import delete_unused
 from dataset.store.scratch import own_folder
 from dataset.store.storage import Storage
@@ -59,7 +59,7 @@ def sample_count(storage: Storage, files: Sequence[str]) -> int:
 
 
 def _rows(storage: Storage, name: str) -> int:
-    with storage.open(name) as file, named(storage, name):
+    with storage.open(name) as file, name_damage(storage, name):
         return int(pq.ParquetFile(file).metadata.num_rows)
 
 
@@ -84,7 +84,7 @@ class Mapped:
         identity = json.dumps([_LAYOUT, storage.url, split, list(files), infos or _stat(storage)])
         folder = own_folder()
         self._path = folder / f"index-{checksum(identity.encode())}"
-        with alone(folder):  # one process of a machine lays it out; the others wait, and map it
+        with lock_folder(folder):  # one process of a machine lays it out; the others wait, and map it
             if not self._path.exists():
                 delete_unused(folder)
                 self._lay_out(storage, files, split, arrays)

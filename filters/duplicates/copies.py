@@ -25,7 +25,7 @@ COPIES = pa.schema(
 )
 
 
-def apart(nodes: pa.Table) -> tuple[pa.Table, pa.Table]:
+def separate_copies(nodes: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Return the images that are looked at, and the copies of them.
 
     Args:

@@ -71,7 +71,7 @@ def text_keys(rows: pa.Table) -> pa.Table:
     return sql.run(sql.load("dedup/text_keys"), {"rows": rows.select(["url", "text"])}).cast(TEXT_KEYS)
 
 
-def repeated(keys: pa.Table, config: DedupConfig) -> pa.Table:
+def repeated_texts(keys: pa.Table, config: DedupConfig) -> pa.Table:
     """Return texts on more distinct URLs than `max_images_per_text`, and the count of all.
 
     Args:

@@ -5,12 +5,12 @@ graph that is looked at as a whole has the *shared* captions alone, and an edge 
 where an image has both. After near-duplicates are gone few images have several captions. The steps, each of which
 sees one bucket of captions or of images:
 
-1. `shared`, by caption: is it on two images at least?
+1. `shared_captions`, by caption: is it on two images at least?
 2. `bridges`, by image: the shared captions that it ties together. `filters.duplicates.stars` connects them.
-3. `rooted`, by caption: the least of the captions that the pair's is connected to.
+3. `root_pairs`, by caption: the least of the captions that the pair's is connected to.
 4. `members`, by image: the component of each image, its pairs, and its least image.
-5. `chosen`, by component: is it held out?
-6. `held`, by image: the pairs of what is held out.
+5. `choose_components`, by component: is it held out?
+6. `heldout_locators`, by image: the pairs of what is held out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from filters.duplicates.stars import edges_schema, larger_first
 KEY = pa.binary(16)
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", KEY)])
 SHARED = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("shared", KEY)])
-"""`shared`: the caption, if it stands on other images, too."""
+"""`shared_captions`: the caption, if it stands on other images, too."""
 BRIDGES = edges_schema(KEY)
 ROOTED = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("root", KEY)])
 """`root`: the least caption that the pair's is connected to, if it stands on other images, too."""
@@ -34,7 +34,7 @@ MEMBERS = pa.schema([("root", KEY), ("pairs", pa.int64()), ("least", pa.uint64()
 CHOSEN = pa.schema([("root", KEY)])
 
 
-def shared(groups: pa.Table) -> pa.Table:
+def shared_captions(groups: pa.Table) -> pa.Table:
     """Return SHARED, of GROUPS that have all pairs of their captions; in their order."""
     images, captions = _codes(groups, "image_key")[0], _codes(groups, "caption_key")[0]
     first, last = _of_each(np.minimum, captions, images), _of_each(np.maximum, captions, images)
@@ -52,14 +52,14 @@ def bridges(pairs: pa.Table) -> pa.Table:
     return larger_first(pa.table([keys.take(pa.array(end)) for end in (caption, least)], schema=BRIDGES))
 
 
-def rooted(groups: pa.Table, known: pa.Table) -> pa.Table:
+def root_pairs(groups: pa.Table, known: pa.Table) -> pa.Table:
     """Return ROOTED, of GROUPS that have all pairs of their captions; in their order.
 
     Args:
         known: of these captions, what bridges connect, and the least caption that each is connected to; see
             `filters.duplicates.stars.labels`.
     """
-    pairs = shared(groups)
+    pairs = shared_captions(groups)
     key = pairs.column("shared").combine_chunks()
     indices = pc.index_in(key, value_set=known.column("node").combine_chunks())
     root = pc.coalesce(known.column("other").combine_chunks().take(indices), key)
@@ -95,7 +95,7 @@ def members(pairs: pa.Table) -> pa.Table:
     return pa.table([keys, total, _of_each(np.minimum, component, _first(names)[mine])], schema=MEMBERS)
 
 
-def chosen(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
+def choose_components(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
     """Return CHOSEN: the components that are held out, of MEMBERS that has all of its components.
 
     Args:
@@ -109,7 +109,7 @@ def chosen(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
     return pa.table([keys.filter(pa.array(is_chosen(total, least, pairs, share, seed)))], schema=CHOSEN)
 
 
-def held(pairs: pa.Table, out: pa.Table, count: int, share: float, seed: int) -> pa.Array:
+def heldout_locators(pairs: pa.Table, out: pa.Table, count: int, share: float, seed: int) -> pa.Array:
     """Return the locators of the pairs that are held out, of ROOTED that has all pairs of its images; in their order.
 
     Args:

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from dataset.ids import mix64, words64
 from filters.duplicates.hamming_join import CHUNK_BITS, HALF_BITS, Likeness, connect, forest
 from filters.duplicates.stars import edges_schema
-from filters.images.perceptual import HASH_BITS, colours, hamming, padded, words
+from filters.images.perceptual import HASH_BITS, colours, hamming, pad_hashes, words
 
 NODES = pa.schema(
     [
@@ -135,7 +135,7 @@ def nodes(images: pa.Table, partition: int, hashes: pa.Table | None = None, data
     if hashes is not None:
         indices = pc.index_in(got.column("row"), value_set=hashes.column("row").combine_chunks())
         got, indices = got.filter(pc.is_valid(indices)), pc.drop_null(indices)
-        looks = padded(hashes.column("hash").take(indices))
+        looks = pad_hashes(hashes.column("hash").take(indices))
     locator = (partition << 32) | got.column("row").to_numpy().astype(np.int64)
     width, height = (got.column(f"original_{side}").cast(pa.int64()) for side in ("width", "height"))
     pixel_hash = got.column("pixel_hash") if "pixel_hash" in got.column_names else pa.nulls(len(got), pa.binary(16))
@@ -174,7 +174,7 @@ def chunk_keys(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
     ]
     known = nodes.filter(pc.is_valid(nodes.column("pixel_hash")))
     for chunk, rows, name in ((_PIXELS, known, "pixel_hash"), (_SHA256, nodes, "sha256")):
-        parts.append(_keys(mix64(words64(rows.column(name))[:, 0], chunk), chunk, padded(rows.column(name)), rows))
+        parts.append(_keys(mix64(words64(rows.column(name))[:, 0], chunk), chunk, pad_hashes(rows.column(name)), rows))
     return pa.concat_tables(parts)
 
 

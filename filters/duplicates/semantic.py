@@ -53,7 +53,7 @@ class SemanticConfig:
         return max(1, round(images / self.images_per_cell))
 
 
-def sampled(ids: np.ndarray, share: float, seed: int) -> np.ndarray:
+def is_sampled(ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Return which images are in the sample: the same whatever the partitions are. uint64 (n,) → bool (n,)."""
     return mix64(ids, seed) < np.uint64(min(1.0, share) * (2**64 - 2**11))
 

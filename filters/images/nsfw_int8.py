@@ -100,7 +100,7 @@ def load_screened(model: ImageModel, key: str, digest: str, first: float, second
 def _fast(model: ImageModel, key: str, digest: str, size: int) -> Predictor:
     # Quantization blurs more than the model's own pass through a JPEG does, which is therefore left out.
     seen = replace(model, jpeg_quality=0, size=size, resize_to=model.resize_to * size // model.size)
-    return onnx_predictor(quantized(Path(locate(model.path)), RANGES, size), seen, key)
+    return onnx_predictor(quantize_model(Path(locate(model.path)), RANGES, size), seen, key)
 
 
 def ranges_checksum() -> str:
@@ -108,7 +108,7 @@ def ranges_checksum() -> str:
     return checksum(RANGES.read_bytes())
 
 
-def quantized(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> bytes:
+def quantize_model(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> bytes:
     """Return the 8-bit model, an ONNX file: made once and kept, by the content of what it is made of.
 
     Args:
@@ -123,7 +123,7 @@ def quantized(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> bytes:
     with contextlib.suppress(OSError):  # another's folder, a full disk: it is made again by each process
         kept = own_folder() / f"int8-{checksum(b' '.join(checksum(part).encode() for part in parts))}.onnx"
         return kept.read_bytes()
-    data = make(path, ranges) if size == OPEN_NSFW.size else _of_size(quantized(path, ranges), size)
+    data = make(path, ranges) if size == OPEN_NSFW.size else _of_size(quantize_model(path, ranges), size)
     if kept is not None:
         with contextlib.suppress(OSError):
             half = kept.with_suffix(f".{os.getpid()}")

@@ -152,7 +152,7 @@ def short_hash(rgb: np.ndarray, kind: str) -> bytes:
     return np.packbits(bits).tobytes()
 
 
-def padded(hashes: pa.Array | pa.ChunkedArray) -> pa.Array:
+def pad_hashes(hashes: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return fixed-size binary of 8·k ≤ 32 bytes, without nulls, as binary(32): zeros behind, which no distance
     sees.
     """

@@ -250,11 +250,11 @@ def decide(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0)
     """
     if cutoffs.column("cutoff").null_count:
         raise ValueError("a query has no cutoff yet: widen its window first")
-    measures = nearest(rows, cutoffs, mode, salt)
+    measures = nearest_query(rows, cutoffs, mode, salt)
     return sql.run(sql.load("decisions/balance"), {"measures": measures}).cast(VERDICTS)
 
 
-def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
+def nearest_query(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
     """Return the query that comes nearest to keeping each pair whose queries are all full; of equals the one of the
     least id.
 

@@ -228,9 +228,9 @@ def _sources(config: QueriesConfig, counted: Counted) -> Iterator[tuple[Source, 
     if config.wordnet:
         yield "wordnet", sources.wordnet(config.wordnet)
     for name in config.extra:
-        yield "extra", sources.listed(read_lines(name))
+        yield "extra", sources.bare_entries(read_lines(name))
     if config.numbers:
-        yield "number", sources.listed(pa.array(range(config.numbers)).cast(pa.string()))
+        yield "number", sources.bare_entries(pa.array(range(config.numbers)).cast(pa.string()))
 
 
 def load_all(lists: str | Mapping[str, str]) -> pa.Table:

@@ -100,7 +100,7 @@ def wordnet(folder: str) -> pa.Table:
     return _entries(lemmas.set_column(0, "query", pc.replace_substring(lemmas["query"], "_", " ")))
 
 
-def listed(queries: pa.StringArray) -> pa.Table:
+def bare_entries(queries: pa.StringArray) -> pa.Table:
     """Return bare queries as ENTRIES."""
     return _entries(pa.table({"query": queries}))
 

@@ -29,7 +29,7 @@ _LABEL = np.frombuffer(b"__label__", np.uint8)
 _FNV_START, _FNV_FACTOR = 2166136261, 16777619  # Fowler, Noll and Vo's hash, 32 bits
 
 
-def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
+def compile_cached(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function, once a machine where there is a place to keep it."""
 
     def of(function: Callable[..., Any]) -> Any:
@@ -212,7 +212,7 @@ def _hash(content, begin, end):  # type: ignore[no-untyped-def]
     return value
 
 
-@compiled(f"int32[::1]({_BYTES}, {_LONGS}, int64)")
+@compile_cached(f"int32[::1]({_BYTES}, {_LONGS}, int64)")
 def _slots(content, ends, size):  # type: ignore[no-untyped-def]
     slots = np.full(size, -1, np.int32)
     for number in range(len(ends) - 1):
@@ -274,7 +274,7 @@ def _characters(content, begin, end, kept, shortest, longest, ids, count):  # ty
     return count
 
 
-@compiled(f"Tuple((int32[::1], int64[::1]))({_BYTES}, {_LONGS}, int64, {_INTS}, int64, int64)")
+@compile_cached(f"Tuple((int32[::1], int64[::1]))({_BYTES}, {_LONGS}, int64, {_INTS}, int64, int64)")
 def _parts(content, ends, words, kept, shortest, longest):  # type: ignore[no-untyped-def]
     room = words
     for number in range(words):
@@ -343,7 +343,7 @@ def _best(hidden, output, left, right, least, numbers, scores, waiting):  # type
     return count
 
 
-@compiled(
+@compile_cached(
     f"int64[::1]({_BYTES}, {_LONGS}, {_FLOATS}, {_INTS}, {_BYTES}, {_LONGS}, {_INTS}, {_INTS}, {_LONGS}, {_FLOATS}, "
     f"{_INTS}, {_INTS}, int64, int64, float32, int16[:, ::1], float32[:, ::1])"
 )

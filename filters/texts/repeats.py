@@ -209,7 +209,7 @@ def samples(rows: pa.Table) -> pa.Table:
     return sql.run(_SAMPLES, {"rows": rows}).cast(SAMPLES)
 
 
-def narrowed(parts: Iterable[pa.Table], most_rows: int = 1_000_000) -> pa.Table:
+def narrow_samples(parts: Iterable[pa.Table], most_rows: int = 1_000_000) -> pa.Table:
     """Return what `samples` would have found in all of some partitions together, whose samples are read one after
     another. SAMPLES; of a site that is in all partitions no more is held than `most_rows`, or what one sample of it may
     have.
@@ -245,7 +245,7 @@ def without_repeats(rows: pa.Table, repeats: pa.Table, config: TextConfig) -> pa
 def captions(rows: pa.Table, reworded: pa.Array, changes: pa.Array, repeats: pa.Table, config: TextConfig) -> pa.Table:
     """Return the rows whose text is not as extraction wrote it, or that repeat. CAPTIONS, ordered by row.
 
-    rows: row, url, text, host, page_url; ordered by row. reworded, changes: of `filters.texts.wording.reworded`.
+    rows: row, url, text, host, page_url; ordered by row. reworded, changes: of `filters.texts.wording.reword`.
     """
     table = pa.table({"row": rows["row"], "text": reworded, "reworded": changes})
     cut = without_repeats(rows.set_column(rows.schema.get_field_index("text"), "text", reworded), repeats, config)

@@ -155,14 +155,14 @@ class TextConfig:
             raise ValueError("language_model must be builtin or a file, not empty")
 
 
-def listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
+def as_names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     """Return a key that takes one name or several as several; none for the empty name."""
     return tuple(name for name in ((names,) if isinstance(names, str) else names) if name)
 
 
 def word_files(config: TextConfig) -> tuple[str, ...]:
     """Return the word lists of a config that are files."""
-    return tuple(name for name in listed(config.blocklist) if name not in NAMES)
+    return tuple(name for name in as_names(config.blocklist) if name not in NAMES)
 
 
 EXTENSIONS = "jpe?g|jpe|jfif|png|gif|webp|avif|heic|heif|bmp|tiff?|svgz?|ico|psd|raw|nef|cr2|dng|mp4|mov"
@@ -264,7 +264,7 @@ def measure_text(
     ids = pa.array(range(len(texts)))
     table = sql.run(_OF_TEXTS, {"texts": pa.table({"id": ids, "text": texts, "language_guesses": languages})})
     words = pc.count_substring_regex(pc.fill_null(texts, ""), r"\S+")
-    terms = blocked_terms(texts, listed(config.blocklist), config.blocked_patterns)
+    terms = blocked_terms(texts, as_names(config.blocklist), config.blocked_patterns)
     is_asked = config.max_profanity_probability < 1 if has_profanity is None else has_profanity
     best = pc.struct_field(first_guess(languages), "language")
     profanity = profanity_probability(texts, best) if is_asked else pa.nulls(len(texts), pa.float32())

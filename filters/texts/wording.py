@@ -54,7 +54,7 @@ _LEAST_OF_TWO = 5
 what was shown: `mourinho.jpg`, but `hires.jpg`, `performance.jpg`, `screen-1.png`."""
 
 
-def reworded(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
+def reword(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
     """Return texts without markup, and with words instead of file names, as the config asks for.
 
     rows: row, url, text; ordered by row.

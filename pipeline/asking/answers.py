@@ -187,7 +187,7 @@ def _csv(answer: DuckDBPyConnection, file: IO[str], spreadsheet: bool) -> None:
 
 def _csv_value(value: Any) -> Any:
     if isinstance(value, (list, dict, tuple)):
-        return json.dumps(plain(value), ensure_ascii=False)
+        return json.dumps(json_value(value), ensure_ascii=False)
     return value.hex() if isinstance(value, bytes) else value
 
 
@@ -195,7 +195,7 @@ def _objects(answer: DuckDBPyConnection) -> Iterator[str]:
     names = _names(answer)
     for rows in _batches(answer):
         for row in rows:
-            values = {name: plain(value) for name, value in zip(names, row, strict=True)}
+            values = {name: json_value(value) for name, value in zip(names, row, strict=True)}
             yield escaped_json(json.dumps(values, ensure_ascii=False))
 
 
@@ -212,7 +212,7 @@ def _json_lines(answer: DuckDBPyConnection, file: IO[str]) -> None:
         file.write(text + "\n")
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return a value as JSON knows it: bytes in hex, dates as ISO 8601 writes them, null for what is no number."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -221,9 +221,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     return str(value)
 
 

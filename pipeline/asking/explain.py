@@ -24,7 +24,7 @@ from dataset.query import sql
 from dataset.query.views import Dataset
 from dataset.reasons import reasons
 from dataset.schema import MATCHES
-from dataset.stages import Stage, Table, judging, path
+from dataset.stages import Stage, Table, judging_stages, path
 from dataset.store.storage import is_local
 from dataset.tables import read_parquet
 from pipeline.asking.lookup import RowLocation, look_up
@@ -79,13 +79,13 @@ class _Teller:
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
         facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"]}
         steps = [Step(path()[0].name, "found", _where(row), _plain(facts))]
-        reason = self._tell(judging("candidates"), place, row, steps)
+        reason = self._tell(judging_stages("candidates"), place, row, steps)
         if steps[-1].outcome == "kept":
             pair = self._pair_of(place, row["pair_id"])
             if pair is None:
-                steps.append(_waiting(judging("pairs")[0]))
+                steps.append(_waiting(judging_stages("pairs")[0]))
             else:
-                reason = self._tell(judging("pairs"), pair, self._row("pairs", pair), steps)
+                reason = self._tell(judging_stages("pairs"), pair, self._row("pairs", pair), steps)
                 if steps[-1].outcome == "kept":
                     steps.append(self._packed(row["pair_id"]))
         outcome = {"packed": "kept", "dropped": "dropped"}.get(steps[-1].outcome, "waiting")
@@ -183,7 +183,7 @@ class _Teller:
     def _candidate(self, place: RowLocation) -> dict[str, Any]:
         """Another candidate, and what became of it."""
         row = self._row("candidates", place)
-        end = self._end(judging("candidates"), place)
+        end = self._end(judging_stages("candidates"), place)
         pair = self._pair_of(place, row["pair_id"]) if end is None else None
         if pair is not None:
             end = self._pair_end(pair, row["pair_id"])
@@ -233,7 +233,7 @@ class _Teller:
     def _pair_end(self, pair: RowLocation, pair_id: bytes) -> str:
         packed = self._packed(pair_id)
         end = packed.sentence if packed.outcome == "packed" else _UNDECIDED
-        return self._end(judging("pairs"), pair) or end
+        return self._end(judging_stages("pairs"), pair) or end
 
     def _end(self, stages: Sequence[Stage], place: RowLocation) -> str | None:
         """The first verdict of the stages, in a few words."""

@@ -12,7 +12,7 @@ from dataset.ids import order_hash
 from dataset.query.sql import identifier
 from dataset.query.views import Dataset
 from dataset.schema import PAIR_ID
-from dataset.stages import Stage, judging
+from dataset.stages import Stage, judging_stages
 from filters.queries.balance import draws, salt_of
 
 COUNTED = 5_000_000
@@ -53,7 +53,7 @@ def rank_of(
 def _pairs_of(dataset: Dataset, stage: Stage, query_id: int) -> pa.ChunkedArray:
     """The pair_ids of a query's pairs among those that came so far as a stage."""
     assert stage.judges is not None
-    before = [one.name for one in judging(stage.judges)]
+    before = [one.name for one in judging_stages(stage.judges)]
     statement = f"SELECT * FROM ({_SOURCES[stage.judges]}) WHERE list_contains(query_ids, $query)"  # noqa: S608
     for name in before[: before.index(stage.name)]:
         statement = f"SELECT * FROM ({statement}) ANTI JOIN {identifier(f'_{name}_verdicts')} USING (partition, row)"  # noqa: S608

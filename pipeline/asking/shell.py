@@ -88,7 +88,7 @@ class Shell:
         if name == ".views":
             self._print(_views(rest.lower()))
         elif name == ".audit" and not rest:
-            self._print("\n".join(audits.listing()))
+            self._print("\n".join(audits.describe_audits()))
         elif name == ".audit":
             audit_name, *settings = shlex.split(rest)
             audit = audits.find(audit_name)
@@ -139,7 +139,7 @@ class Shell:
             name, space, start = before.lstrip().partition(" ")
             known: Iterable[str] = () if space else COMMANDS
             if space and name == ".audit":
-                known = audits.available()
+                known = audits.list_audits()
             elif space and name == ".views":
                 known = VIEW_COLUMNS
             return [word for word in known if word.startswith(start if space else name)]

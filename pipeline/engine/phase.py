@@ -24,7 +24,7 @@ from dataset.stages import Stage, Table, path
 from dataset.store.storage import Storage
 from dataset.tables import GrowingParquet
 from pipeline.engine.contract import Contract, Resources, Roles
-from pipeline.engine.exchanges.exchange import LAYOUT, Bucket, Buckets, merged
+from pipeline.engine.exchanges.exchange import LAYOUT, Bucket, Buckets, merge_files
 from pipeline.workers.failures import Lost
 
 LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
@@ -62,12 +62,12 @@ class Input:
 Inputs = tuple[Input | Bucket, ...]  # what a task reads by one role: files, or buckets of exchanges
 
 
-def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
+def all_files(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
     """Return a file of every commit, in order."""
     return tuple(Input(commit.files[role]) for commit in commits)
 
 
-def of_each(commits: Sequence[Commit], *roles: str) -> list[dict[str, Inputs]]:
+def files_of_each(commits: Sequence[Commit], *roles: str) -> list[dict[str, Inputs]]:
     """Return some files of each commit, as what the task of the same partition reads; see
     `pipeline.engine.run.Run.map`.
     """
@@ -329,7 +329,7 @@ def _check_table(stage: Stage, table: Table, contract: Contract) -> None:
             raise ValueError(f"{of} with {column.name}: {column.type}, which {table.phase} does not write")
 
 
-def derived(phase: str, role: str, level: int = 1) -> str:
+def derived_name(phase: str, role: str, level: int = 1) -> str:
     """Return the name of the phase that makes fewer files of a phase's; see `pipeline.engine.exchanges.gathering`."""
     return f"{phase}_{role}" if level == 1 else f"{phase}_{role}{level}"
 
@@ -342,12 +342,12 @@ def again(phase: str, number: int) -> str:
 def _derive(of: Phase, role: str, level: int, function: Callable[[Context], Result]) -> None:
     columns = of.contract.written(role)
     contract = Contract(reads={"files": columns}, gives={role: columns})
-    name, exchanges = derived(of.name, role, level), ((role,) if role in of.exchanges else ())
+    name, exchanges = derived_name(of.name, role, level), ((role,) if role in of.exchanges else ())
     PHASES[name] = Phase(of.stage, name, of.version, function, contract, exchanges=exchanges, of=of.name)
 
 
 def _merge(role: str, context: Context) -> Result:
-    return Result(buckets={role: merged(context.storage, [item.file for item in context.files("files")])})
+    return Result(buckets={role: merge_files(context.storage, [item.file for item in context.files("files")])})
 
 
 def _fold(role: str, fold: Fold, context: Context) -> Result:

@@ -27,7 +27,7 @@ from dataset.store.local_files import TEMPORARY
 from dataset.store.storage import Storage, absolute, is_local
 from pipeline.config_files import CARRIED
 from pipeline.engine.sources import cache
-from pipeline.engine.sources.patterns import MAGIC, matches, parted
+from pipeline.engine.sources.patterns import MAGIC, matches, split_pattern
 from pipeline.paths import KEYS
 
 NOTE = "log/unchanged.json"
@@ -58,7 +58,7 @@ class Note:
     """What went wrong with the sources that could not be read to their end, a sentence each."""
 
 
-def asked(raw: Mapping[str, Any], out: str) -> str | None:
+def inputs_digest(raw: Mapping[str, Any], out: str) -> str | None:
     """Return a digest of what a run looks at beside its dataset: its config, the files that this names, and the code.
 
     Args:
@@ -124,7 +124,7 @@ def _named(name: str) -> Iterator[Any]:
     if place.exists():
         yield from _entries(place)
     elif MAGIC.search(str(place)):
-        base, below = parted(absolute(str(place)), os.path.isdir)
+        base, below = split_pattern(absolute(str(place)), os.path.isdir)
         yield from (entry for entry in _entries(Path(base or "/")) if matches(entry[0], base, below))
     else:
         raise _UnknownError(name)

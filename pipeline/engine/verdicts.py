@@ -31,7 +31,7 @@ class ConservationError(RuntimeError):
     """kept + dropped ≠ input: a defect of a stage, never of the data."""
 
 
-def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
+def alive_indices(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
     """Return indices of the rows that no earlier stage has dropped, ascending. uint32 (n,)."""
     keep = np.ones(count, dtype=bool)
     for table in verdicts:
@@ -40,14 +40,14 @@ def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
 
 
 def alive_in(storage: Storage, rows: FileRef, count: int, verdicts: Sequence[FileRef]) -> np.ndarray:
-    """Return the indices as `alive` does, of a committed file of so many rows, by committed files of verdicts.
+    """Return the indices as `alive_indices` does, of a committed file of so many rows, by committed files of verdicts.
 
     Raises:
         DamagedError: a file of verdicts is damaged.
         RecordError: one names a row that is not there.
     """
     try:
-        return alive(count, [read_table(storage, file, ["row"]) for file in verdicts])
+        return alive_indices(count, [read_table(storage, file, ["row"]) for file in verdicts])
     except IndexError:
         said = f"verdicts name rows that {rows.name} has not; the dataset is not as openwit writes it"
         raise RecordError(f"{storage.url}: {said}") from None
@@ -61,7 +61,7 @@ def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Tab
     table = context.table("rows", columns)
     if CAPTIONS_ROLE in context.task.inputs and "text" in table.column_names:
         table = _reworded(table, context.table(CAPTIONS_ROLE, ["row", "text"]))
-    rows = alive(table.num_rows, context.table_list("verdicts", ["row"]))
+    rows = alive_indices(table.num_rows, context.table_list("verdicts", ["row"]))
     return table.take(pa.array(rows)).add_column(0, pa.field("row", pa.uint32()), pa.array(rows))
 
 
@@ -98,7 +98,7 @@ def take_units(context: Context, rows: pa.Table) -> pa.Table:
 _WARM: set[str] = set()  # phases that this process has done before
 
 
-def sliced(
+def measure_in_slices(
     context: Context,
     rows: pa.Table,
     size: int,
@@ -145,7 +145,7 @@ def decide_by_sql(
 ) -> pa.Table:
     """Run a decision, as `dataset.query.sql.load` finds it, then the config's own filters, over the alive rows.
 
-    A row without measures was left out: see `lost`. The first verdict on a row counts.
+    A row without measures was left out: see `lost_verdicts`. The first verdict on a row counts.
     Returns VERDICTS, ordered by row.
 
     Raises:
@@ -161,7 +161,7 @@ def decide_by_sql(
             raise ValueError(f"filters.{filter_['name']}.drop_when: {str(error).partition(chr(10))[0]}") from None
     measures = tables.get("measures")
     if measures is not None:
-        parts.append(lost(context, rows, measures.column("row")))
+        parts.append(lost_verdicts(context, rows, measures.column("row")))
     return first_verdicts(parts)
 
 
@@ -180,7 +180,7 @@ def custom_decision(name: str, drop_when: str, columns: Sequence[str], has_cutof
     )
 
 
-def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
+def lost_verdicts(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
     """Return verdicts for the alive rows that could not be measured: VERDICTS, by what their measure left out."""
     missing = rows.filter(pc.invert(pc.is_in(rows.column("row"), value_set=measured.combine_chunks())))
     if not missing.num_rows:
@@ -196,7 +196,7 @@ def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Tabl
     return pa.Table.from_pylist(verdicts, schema=VERDICTS)
 
 
-def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
+def left_join_by_row(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
     """Return a table's columns beside the measures by its `row`; a row that it lacks (quarantine) is left out.
 
     keys: what each row of the measures is called in the table's `row`.

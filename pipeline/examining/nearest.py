@@ -27,7 +27,7 @@ _BELOW_2_64 = 2.0**64 - 2.0**12
 _PROBED = 32  # one list of so many
 
 
-def nearest(parts: Iterable[Part], queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def exact_neighbours(parts: Iterable[Part], queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest of all, exactly: of each query so many, or all if there are fewer; of equals that of the least
     id.
 
@@ -48,13 +48,13 @@ def nearest(parts: Iterable[Part], queries: np.ndarray, count: int) -> tuple[np.
 
 
 def search(embeddings: Embeddings, queries: np.ndarray, count: int, *, exact: bool = False) -> tuple[Any, Any, bool]:
-    """Return the nearest images of a dataset; see `nearest`. The last of what is returned: whether all were looked at.
+    """Return the nearest images of a dataset as `exact_neighbours` does; and last, whether all were looked at.
 
     Raises:
         ConfigError: there are a million or more, and the library of the index is not installed.
     """
     if exact or embeddings.count() < EXACT_BELOW:
-        return *nearest(embeddings.images(), queries, count), True
+        return *exact_neighbours(embeddings.images(), queries, count), True
     index = _kept_index(embeddings)
     index.nprobe = max(8, index.nlist // _PROBED)
     cosines, ids = index.search(np.ascontiguousarray(queries, np.float32), count)

@@ -33,7 +33,7 @@ class Same:
     pdq_hamming: int | None  # of 256 bits; None if either hash says nothing
 
 
-def measured(body: bytes, dataset: Dataset, name: str) -> Ingested:
+def measure_image(body: bytes, dataset: Dataset, name: str) -> Ingested:
     """Return an image as the dataset would take it in, whose hashes depend on how it is stored. Raises ConfigError."""
     ingested = ingest(
         body, dataset_config.section(dataset.storage, "store", ImageConfig), pdq, lambda body, hash_: None

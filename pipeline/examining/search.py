@@ -17,7 +17,7 @@ from dataset.webdataset.shards import DamagedSampleError
 from pipeline.config_errors import ConfigError
 from pipeline.examining.embeddings import Embeddings
 from pipeline.examining.nearest import search
-from pipeline.examining.same_image import MAX_BYTES, Same, measured, same_images
+from pipeline.examining.same_image import MAX_BYTES, Same, measure_image, same_images
 from pipeline.reports.html import environment, sample_image, thumbnail, unsafe
 
 ANSWERS = pa.schema(
@@ -71,7 +71,7 @@ def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = Fal
     from train.data.transforms import decode
 
     body = read_image(file)
-    same = same_images(embeddings.dataset, measured(body, embeddings.dataset, file))
+    same = same_images(embeddings.dataset, measure_image(body, embeddings.dataset, file))
     try:
         vector = embeddings.encoder.images([decode(body, embeddings.encoder.enough)])
     except DamagedSampleError as error:

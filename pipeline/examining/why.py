@@ -19,7 +19,7 @@ from dataset.ids import hash64, mix64
 from pipeline.examining import coverage, geometry
 from pipeline.examining.conclusions import Class, conclusions, correlation_sentence, verdict
 from pipeline.examining.embeddings import Embeddings
-from pipeline.examining.nearest import nearest
+from pipeline.examining.nearest import exact_neighbours
 from train.evaluate.evaluators import linear_probe
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.zero_shot import per_class
@@ -102,7 +102,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     """
     if not what.is_classified:
         raise SetError(f"{what.path} has images without one class each; wit why asks of classes")
-    what = limited(what, most)
+    what = limit_images(what, most)
     features = Features(embeddings.encoder, embeddings.folder, embeddings.progress)
     view = View("why", what, features, {}, {"seed": seed, "sets": [what]})
     images = view.images()
@@ -114,7 +114,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     probed, gaps, notes = _probe(view, prompts)
     known = geometry.classes(images.embeddings, labels, prompts)
 
-    ids, cosines = nearest(embeddings.images(), np.concatenate([images.embeddings, prompts]), NEIGHBOURS)
+    ids, cosines = exact_neighbours(embeddings.images(), np.concatenate([images.embeddings, prompts]), NEIGHBOURS)
     if not ids.shape[1]:
         raise SetError(f"{embeddings.dataset.storage.url} has no image that can be read")
     alike = coverage.images_alike(embeddings.images(), known)
@@ -178,7 +178,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     return reasons, what
 
 
-def limited(what: ImageSet, most: int) -> ImageSet:
+def limit_images(what: ImageSet, most: int) -> ImageSet:
     """Return a set with at most so many images a split: of each class those whose names have the least hashes."""
     splits: dict[str, Split] = {}
     notes = list(what.notes)
@@ -307,7 +307,7 @@ def _show(
         ]
         reasons.prompt_images[number] = near[len(labels) + number]
     prompts = View("why", what, Features(embeddings.encoder, embeddings.folder), {}).class_features()
-    pairs, scores = nearest(embeddings.captions(), prompts, NEIGHBOURS)
+    pairs, scores = exact_neighbours(embeddings.captions(), prompts, NEIGHBOURS)
     if not scores.shape[1]:
         reasons.notes.append("the dataset has no caption that can be read")
         return

@@ -20,7 +20,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
 from pipeline.experiment.run import Results
 from pipeline.experiment.statistics import Comparison, Mean, comparisons, mean
-from train.evaluate.results.formats import shown
+from train.evaluate.results.formats import format_value
 from train.evaluate.results.row import Figure, Row
 
 Values = dict[str, dict[str, list[float]]]
@@ -109,18 +109,23 @@ def table(config: ExperimentConfig, what: Findings) -> list[tuple[str, ...]]:
         unit = what.about[name]
         for data, values in by_data.items():
             middle = mean(values)
-            line = [name, data, shown(middle.value, unit), f"{shown(middle.low, unit)} to {shown(middle.high, unit)}"]
+            line = [
+                name,
+                data,
+                format_value(middle.value, unit),
+                f"{format_value(middle.low, unit)} to {format_value(middle.high, unit)}",
+            ]
             if (other := compared.get((name, data))) is None:
                 lines.append((*line, "", "", "", ""))
                 continue
             apart = other.difference
-            interval = f"{shown(apart.low, unit)} to {shown(apart.high, unit)}"
+            interval = f"{format_value(apart.low, unit)} to {format_value(apart.high, unit)}"
             verdict = "shown" if other.is_shown else "not shown"
-            lines.append((*line, shown(apart.value, unit), interval, f"{other.p_holm:.2g}", verdict))
+            lines.append((*line, format_value(apart.value, unit), interval, f"{other.p_holm:.2g}", verdict))
         if (begun := what.random_init.get(name)) is not None:
-            interval = f"{shown(begun.low, unit)} to {shown(begun.high, unit)}"
-            lines.append((name, "(random weights)", shown(begun.value, unit), interval, "", "", "", ""))
-        lines.append((name, f"(chance, n = {unit.n:,})", shown(unit.chance, unit), "", "", "", "", ""))
+            interval = f"{format_value(begun.low, unit)} to {format_value(begun.high, unit)}"
+            lines.append((name, "(random weights)", format_value(begun.value, unit), interval, "", "", "", ""))
+        lines.append((name, f"(chance, n = {unit.n:,})", format_value(unit.chance, unit), "", "", "", "", ""))
     return lines
 
 

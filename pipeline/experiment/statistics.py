@@ -48,7 +48,7 @@ def mean(values: Sequence[float]) -> Mean:
     return Mean(middle, middle - half, middle + half)
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> tuple[Mean, float]:
+def paired_t_test(first: Sequence[float], second: Sequence[float]) -> tuple[Mean, float]:
     """Return (the mean of second - first, the p-value of a paired t-test); 1 where all differences are nought."""
     apart = np.asarray(second, float) - np.asarray(first, float)
     deviation = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
@@ -68,7 +68,7 @@ def comparisons(values: Mapping[str, Mapping[str, Sequence[float]]], against: st
     for figure, by_data in values.items():
         for data in by_data:
             if data != against:
-                compared.append(Comparison(figure, data, against, *paired(by_data[against], by_data[data])))
+                compared.append(Comparison(figure, data, against, *paired_t_test(by_data[against], by_data[data])))
     order = sorted(range(len(compared)), key=lambda place: compared[place].p_value)
     worst, corrected = 0.0, [1.0] * len(compared)
     for rank, place in enumerate(order):

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, fields
 
 from pipeline.forecast.assumptions import Assumptions
-from pipeline.forecast.forecast import DRIVER, Forecast, dominates, instances, ranked, sensitivity
+from pipeline.forecast.forecast import DRIVER, Forecast, dominates, instances, rank_stages, sensitivity
 from pipeline.forecast.rates import Measured
 
 _REFERENCE = 1
@@ -25,7 +25,7 @@ def as_text(trial: Measured, forecast: Forecast, deadline_hours: float) -> str:
         f"{'stage':<14}{'core-hours':>12}{'share':>8}{'read':>12}{'written':>12}{'requests':>14}",
     ]
     whole = forecast.core_hours or 1.0
-    for stage in ranked(forecast):
+    for stage in rank_stages(forecast):
         title = "the driver" if stage.stage == DRIVER else stage.stage
         lines.append(
             f"{title:<14}{_hours(stage.core_hours):>12}{stage.core_hours / whole:>8.1%}{_size(stage.bytes_read):>12}"
@@ -70,7 +70,7 @@ def as_json(trial: Measured, forecast: Forecast, deadline_hours: float) -> str:
     answer = {
         "pairs": forecast.pairs,
         "measured": {"out": trial.out, "log": trial.log, "pairs": trial.pairs, "share": trial.share},
-        "stages": [asdict(stage) for stage in ranked(forecast)],
+        "stages": [asdict(stage) for stage in rank_stages(forecast)],
         "core_hours": forecast.core_hours,
         "gpu_hours": forecast.gpu_hours,
         "source_bytes": forecast.source_bytes,

@@ -69,7 +69,7 @@ class Assumptions:
             raise ConfigError("--assume piece_megabytes must be above 0")
 
 
-def assumed(base: Assumptions, overrides: Sequence[str]) -> Assumptions:
+def override_assumptions(base: Assumptions, overrides: Sequence[str]) -> Assumptions:
     """Return the assumptions with `NAME=VALUE` laid over them. Raises ConfigError."""
     known = {each.name for each in fields(Assumptions)}
     values = {}

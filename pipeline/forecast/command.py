@@ -13,7 +13,7 @@ from pipeline.forecast import answer, assumptions, forecast, rates
 def plan(arguments: argparse.Namespace) -> str:
     """Return what a build by a config costs, as text or JSON. Raises ConfigError."""
     config = configs.load(arguments.config, arguments.set)
-    trial = rates.measured(arguments.trial or config.out)
+    trial = rates.measure_rates(arguments.trial or config.out)
     if not arguments.deadline > 0:
         raise ConfigError(f"--deadline takes hours above 0, not {arguments.deadline:g}")
     base = assumptions.Assumptions(
@@ -23,7 +23,7 @@ def plan(arguments: argparse.Namespace) -> str:
     whole = forecast.forecast(
         trial,
         pairs(arguments.pairs),
-        assumptions.assumed(base, arguments.assume),
+        assumptions.override_assumptions(base, arguments.assume),
         gpu_models=models if config.run.gpus_per_model_task else 0,
     )
     as_wanted = answer.as_json if arguments.format == "json" else answer.as_text

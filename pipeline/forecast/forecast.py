@@ -201,7 +201,7 @@ def sensitivity(whole: Forecast, vcpus: int, dollars_an_hour: float, stages: int
             changed = [value * factor for factor in (0.5, 2)]
         half, double = (cost(replace(whole, assumptions=replace(whole.assumptions, **{name: to}))) for to in changed)
         rows.append(Sensitivity(name, half, double))
-    for stage in ranked(whole)[:stages]:
+    for stage in rank_stages(whole)[:stages]:
         others = [replace(each, core_hours=0.5 * each.core_hours) if each is stage else each for each in whole.stages]
         twice = [replace(each, core_hours=2 * each.core_hours) if each is stage else each for each in whole.stages]
         both = (cost(replace(whole, stages=tuple(each))) for each in (others, twice))
@@ -210,14 +210,14 @@ def sensitivity(whole: Forecast, vcpus: int, dollars_an_hour: float, stages: int
     return sorted(moving, key=lambda row: -abs(row.dollars_double - row.dollars_half))
 
 
-def ranked(whole: Forecast) -> Sequence[StageForecast]:
+def rank_stages(whole: Forecast) -> Sequence[StageForecast]:
     """Return the stages, the one with most core-hours first."""
     return sorted(whole.stages, key=lambda stage: -stage.core_hours)
 
 
 def dominates(whole: Forecast, vcpus: int, dollars_an_hour: float) -> str:
     """Return what a build's cost is made of, as a sentence."""
-    first = ranked(whole)[0]
+    first = rank_stages(whole)[0]
     share = first.core_hours / whole.core_hours if whole.core_hours else 0.0
     machines = whole.dollars(vcpus, dollars_an_hour, spot=True) - whole.storage_dollars
     network = whole.network_node_hours > whole.vcpu_hours / vcpus

@@ -51,7 +51,7 @@ class Measured:
     driver: Mapping[str, float] = field(default_factory=dict)
 
 
-def measured(out: str) -> Measured:
+def measure_rates(out: str) -> Measured:
     """Return the rates of a dataset that `wit run` has built, by its logs.
 
     Raises:

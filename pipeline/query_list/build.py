@@ -18,7 +18,7 @@ from dataset.store.storage import Storage, absolute, filesystem
 from dataset.tables import to_parquet
 from filters.lines import locate
 from filters.queries.build import QUERY_LIST, Counted, QueriesConfig, build
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml, with_overrides
 from pipeline.engine.progress import working_dir
@@ -68,7 +68,7 @@ def build_list(
         "checksum": checksum(data),
         "sources": summary.to_pylist(),
         "inputs": inputs,
-        "config": plain(asdict(config)),
+        "config": to_builtins(asdict(config)),
     }
     storage.write(f"{stem}.json", (json.dumps(provenance, indent=1, ensure_ascii=False) + "\n").encode())
     _print(summary)

@@ -66,15 +66,15 @@ class Audit:
         return values
 
 
-def available(folder: str | None = None) -> dict[str, str]:
+def list_audits(folder: str | None = None) -> dict[str, str]:
     """Return every audit's name and its sentence, by name; one's own folder's after ours, and instead of ours of that
     name.
     """
     return {name: _read(path).sentence for name, path in _files(folder).items()}
 
 
-def listing(folder: str | None = None, setting: str = "") -> list[str]:
-    """Return a line for each audit, and below it one for each of its parameters, as `available` orders them.
+def describe_audits(folder: str | None = None, setting: str = "") -> list[str]:
+    """Return a line for each audit, and below it one for each of its parameters, as `list_audits` orders them.
 
     setting: how a parameter is set where the lines are read, as `--set `.
     """

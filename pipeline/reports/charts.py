@@ -111,7 +111,7 @@ def columns(values: Sequence[tuple[str, float]], x_label: str, y_label: str) -> 
     return svg(parts, f"{y_label} by {x_label}")
 
 
-def short(value: float) -> str:
+def short_number(value: float) -> str:
     """Return a number as an axis shows it: 20k, 1.5M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -137,13 +137,15 @@ def frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> list
         offset = y_at(y_axis(tick))
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{offset:.1f}" y2="{offset:.1f}"/>')
         parts.append(
-            f'<text class="label" x="{_LEFT - 7}" y="{offset + 4:.1f}" text-anchor="end">{escape(short(tick))}</text>'
+            f'<text class="label" x="{_LEFT - 7}" y="{offset + 4:.1f}" text-anchor="end">'
+            f"{escape(short_number(tick))}</text>"
         )
     for tick in x_axis.ticks() if x_axis else ():
         offset = x_at(x_axis(tick)) if x_axis else 0.0
         parts.append(f'<line class="axis" x1="{offset:.1f}" x2="{offset:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(
-            f'<text class="label" x="{offset:.1f}" y="{bottom + 15}" text-anchor="middle">{escape(short(tick))}</text>'
+            f'<text class="label" x="{offset:.1f}" y="{bottom + 15}" text-anchor="middle">'
+            f"{escape(short_number(tick))}</text>"
         )
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     middle = (_LEFT + right) / 2

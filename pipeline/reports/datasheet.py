@@ -78,8 +78,8 @@ def _render(dataset: Dataset, config: Config, checksums: Mapping[str, str]) -> s
         caps=ask(sql.load("datasheet/caps")),
         over_cap=sum(row["over_cap"] for row in queries),
         totals=totals,
-        sources=named([{**row, "checksum": checksums.get(row["file"], "unknown")} for row in files]),
-        gaps=named(audit("sources_failed")),
+        sources=without_folders([{**row, "checksum": checksums.get(row["file"], "unknown")} for row in files]),
+        gaps=without_folders(audit("sources_failed")),
         funnel=ask(sql.load("report/funnel")),
         evaluation_sets=[PurePath(folder).name for folder in config.decontaminate.folders],
         against=[PurePath(url).name for url in config.against],
@@ -107,7 +107,7 @@ def _query_notes(config: Config) -> str:
     return re.sub(r"^#", "####", notes, flags=re.MULTILINE)
 
 
-def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def without_folders(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return rows whose `file` is without this machine's folders (see `shown_names`), in their `error` too."""
     names = shown_names(row["file"] for row in rows)
     return [

@@ -30,11 +30,11 @@ def evidence(text: str | None) -> dict[str, Any]:
     """Return a verdict's evidence by name; what is no JSON object, in a dataset of somebody else's, is shown as
     it is.
     """
-    value = parsed(text or "{}")
+    value = parse_json(text or "{}")
     return value if isinstance(value, dict) else {"evidence": str(text)[:_MOST_CHARACTERS]}
 
 
-def parsed(text: bytes | str) -> Any:
+def parse_json(text: bytes | str) -> Any:
     """Return the value of a JSON text, which may be anybody's; None if it is none."""
     try:
         value = json.loads(text)
@@ -47,5 +47,5 @@ def parsed(text: bytes | str) -> Any:
 def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
     """Yield the objects of JSON lines; what is none is passed over: a log ends where its writer was killed."""
     for line in data.splitlines():
-        if isinstance(value := parsed(line), dict):
+        if isinstance(value := parse_json(line), dict):
             yield value

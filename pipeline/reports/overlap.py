@@ -40,7 +40,7 @@ from pipeline.engine.verdicts import alive_in
 from pipeline.reports import dataset_config
 from train.checkpoints.load import Encoder, load
 from train.data.transforms import decode
-from train.evaluate.features import checked
+from train.evaluate.features import check_finite
 from train.evaluate.sets import ImageSet
 from train.evaluate.sets.open import open_set
 from train.evaluate.view import ensemble, prompt_features, ranks
@@ -113,7 +113,7 @@ def _detector(storage: Storage, file: str | None, max_hamming: int | None) -> De
     if max_hamming is not None:
         config = replace(config, max_hamming=max_hamming)
     if file is None or not read_yaml(file).get("allow_programs"):  # a dataset's own config allows nothing here
-        programs.refuse([f"decontaminate.{program}" for program in programs.named(config)])
+        programs.refuse([f"decontaminate.{program}" for program in programs.named_programs(config)])
     return config
 
 
@@ -136,7 +136,7 @@ def _measure(
     vectors = []
 
     def flush() -> None:
-        features.append(checked(encoder.images(pictures), what.name))
+        features.append(check_finite(encoder.images(pictures), what.name))
         if embed is not None and bodies:
             vectors.append(unit(embed(bodies)))
         pictures.clear()

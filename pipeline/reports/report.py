@@ -22,10 +22,10 @@ from dataset.ledger.damage import read_table
 from dataset.query import sql
 from dataset.query.questions import NotAQuestionError
 from dataset.query.views import Dataset
-from dataset.stages import judging
+from dataset.stages import judging_stages
 from pipeline.config_errors import ConfigError
 from pipeline.reports import audits, charts, dataset_config
-from pipeline.reports.datasheet import named
+from pipeline.reports.datasheet import without_folders
 from pipeline.reports.format import cell, evidence
 from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, thumbnail, unsafe
 from pipeline.training.runs import runs
@@ -113,7 +113,7 @@ class _Facts:
             "clusters": self._clusters(),
             "dropped_images": self._dropped_images(),
             "fetches": self._audit("fetches"),
-            "sources": named(self._ask(sql.load("report/sources"), most=_SOURCES)),
+            "sources": without_folders(self._ask(sql.load("report/sources"), most=_SOURCES)),
             "runs": runs(self.storage),
             "blurred": self.blurred,  # after the galleries
             "blur_above": self.blur_above,
@@ -226,7 +226,7 @@ class _Facts:
 
 def _after_fetching() -> list[str]:
     """The stages that judge pairs whose images are there."""
-    stages = judging("pairs")
+    stages = judging_stages("pairs")
     fetched = next(index for index, stage in enumerate(stages) if "images" in {table.name for table in stage.tables})
     return [stage.name for stage in stages[fetched + 1 :]]
 

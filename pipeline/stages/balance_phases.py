@@ -20,12 +20,12 @@ from dataset.schema import CAPS, QUERIES, VERDICTS
 from dataset.stages import Stage
 from filters.queries import balance
 from filters.queries import language_caps as caps
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from pipeline.engine.artifacts import RowTable
 from pipeline.engine.contract import Roles, roles
 from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.exchanges.gathering import exchange, folded
-from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
+from pipeline.engine.exchanges.gathering import exchange, fold_tables
+from pipeline.engine.phase import Context, Input, Phase, Result, Task, all_files, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
 from pipeline.stages.artifacts import LANGUAGE_CAPS, QUERY_LIST
@@ -59,7 +59,7 @@ def _buckets(windows: pa.Table) -> np.ndarray:
     return balance.bucket_of_query(windows, HASHES_PER_BUCKET)
 
 
-def summed(parts: Sequence[pa.Table]) -> pa.Table:
+def sum_counts(parts: Sequence[pa.Table]) -> pa.Table:
     """Return COUNTS, added up, by query."""
     table = pa.concat_tables([COUNTS.empty_table(), *(part.select(COUNTS.names).cast(COUNTS) for part in parts)])
     total = table.group_by("query_id", use_threads=False).aggregate([("count", "sum")])
@@ -68,7 +68,7 @@ def summed(parts: Sequence[pa.Table]) -> pa.Table:
 
 def added_up(context: Context) -> pa.Table:
     """Return COUNTS of all partitions, added up."""
-    return summed(context.table_list("counts"))
+    return sum_counts(context.table_list("counts"))
 
 
 def _caps(context: Context, counts: pa.Table) -> int | np.ndarray:
@@ -175,7 +175,7 @@ class Balancing:
         counts, window = roles(counts=COUNTS), roles(windows=balance.WINDOWS)
         hashes, cut = roles(hashes=balance.COLLECTED), roles(cutoffs=balance.CUTOFFS)
         return cls(
-            phase(stage, count, reads=rows, takes=("seed",), gives=counts, folds={"counts": summed})(_count),
+            phase(stage, count, reads=rows, takes=("seed",), gives=counts, folds={"counts": sum_counts})(_count),
             phase(
                 stage,
                 windows,
@@ -210,18 +210,18 @@ class Balancing:
         config = run.config.balance
         seed, mode = {"seed": run.config.seed}, {"mode": config.mode}
         counted = run.map(self.count, seed, *tables)
-        inputs = {"counts": folded(run, counted, "counts")}
+        inputs = {"counts": fold_tables(run, counted, "counts")}
         options: dict[str, Any] = {"cap": round(config.cap * oversample)}
         if config.per_language or config.caps:
             inputs["queries"] = (run.artifacts.take(QUERY_LIST),)
             if self.caps is not None:
-                taken = plain({"cap": config.cap, "caps": config.caps, "per_language": config.per_language})
+                taken = to_builtins({"cap": config.cap, "caps": config.caps, "per_language": config.per_language})
                 caps_of = run.one(self.caps, Task(self.caps.name, 0, inputs, taken))
                 run.artifacts.leave(LANGUAGE_CAPS, Input(caps_of.files["caps"]))
             inputs["caps"] = (run.artifacts.take(LANGUAGE_CAPS),)
             options = {"oversample": oversample}
         windowed = run.one(self.windows, Task(self.windows.name, 0, inputs, options))
-        window = every([windowed], "windows")
+        window = all_files([windowed], "windows")
         while True:
             if mode["mode"] == "sample":
                 cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"windows": window}, mode))]
@@ -232,8 +232,8 @@ class Balancing:
             cut = run.reduce(self.cutoffs, mode, {"hashes": [collected]}, numbers, shared=windows)
             if not any(commit.facts["missed"] for commit in cut):
                 break
-            window = every(cut, "windows")  # by chance, once in billions of queries
-        cutoffs = {"cutoffs": every(cut, "cutoffs")}
+            window = all_files(cut, "windows")  # by chance, once in billions of queries
+        cutoffs = {"cutoffs": all_files(cut, "cutoffs")}
         buckets = bucket_count(run.alive, ROWS_PER_HOST_BUCKET)
         commits = run.decide(self.decide, {**seed, **mode, "buckets": buckets}, *tables, shared=cutoffs)
         return Balanced(Input(windowed.files["counts"]), commits, buckets)

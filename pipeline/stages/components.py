@@ -25,7 +25,7 @@ def by_node(edges: pa.Table, buckets: int) -> Buckets:
     return write_buckets(edges, bucket_of(stars.bucket_words(edges.column("node")), buckets))
 
 
-def answered(context: Context, key: pa.DataType) -> pa.Table:
+def component_labels(context: Context, key: pa.DataType) -> pa.Table:
     """Return the nodes of a bucket of `Connecting.run`'s answer, each with the least of its component; in order.
 
     A file at a time: what many are connected to has an edge from each of them.

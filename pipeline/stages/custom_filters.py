@@ -109,7 +109,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def measuring(config: Config, stage: str) -> list[dict[str, str]]:
+def measuring_filters(config: Config, stage: str) -> list[dict[str, str]]:
     """Return the filters of a stage that measure something, as task options: name, function and source text."""
     return [
         {"name": item.name, "function": item.measure.rpartition(":")[2], "source": _source(item)}
@@ -118,7 +118,7 @@ def measuring(config: Config, stage: str) -> list[dict[str, str]]:
     ]
 
 
-def deciding(config: Config, stage: str) -> list[dict[str, str]]:
+def deciding_filters(config: Config, stage: str) -> list[dict[str, str]]:
     """Return the predicates of a stage's filters, as task options."""
     return [{"name": item.name, "drop_when": item.drop_when} for item in config.filters if item.stage == stage]
 

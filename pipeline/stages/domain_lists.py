@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dataset.store.mapped import mapped
+from dataset.store.mapped import map_file
 from dataset.store.storage import Storage
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.engine.phase import Context, Input, Result, Task
@@ -28,7 +28,7 @@ def domain_index(storage: Storage, inputs: Sequence[Input]) -> DomainIndex | Non
     for item in inputs:
         if item.checksum not in _mapped:
             _mapped.clear()
-            _mapped[item.checksum] = DomainIndex(mapped(storage, item.file))
+            _mapped[item.checksum] = DomainIndex(map_file(storage, item.file))
         return _mapped[item.checksum]
     return None
 

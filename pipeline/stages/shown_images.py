@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.engine.phase import Context, Result
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
-from pipeline.engine.verdicts import alive_rows, lost, sliced, take_units
+from pipeline.engine.verdicts import alive_rows, lost_verdicts, measure_in_slices, take_units
 
 IMAGES_AT_ONCE = 256
 """Images of a partition that are held in memory together."""
@@ -40,7 +40,7 @@ def measure_shown(
     Args:
         result: gets the measures as a table of this role.
         measure: rows of `images` -> `row` and what is measured on them, in their order.
-        is_guarded: see `pipeline.engine.verdicts.sliced`.
+        is_guarded: see `pipeline.engine.verdicts.measure_in_slices`.
 
     Returns:
         The measures, in the order of the images' rows.
@@ -49,7 +49,7 @@ def measure_shown(
     images = take_units(context, shown)
 
     def by_slices(images: pa.Table) -> pa.Table:
-        return sliced(context, images, IMAGES_AT_ONCE, measure, of=shown, is_guarded=is_guarded)
+        return measure_in_slices(context, images, IMAGES_AT_ONCE, measure, of=shown, is_guarded=is_guarded)
 
     return reuse_measures(context, result, role, images, image_keys(images), by_slices, image_contents(images))
 
@@ -61,4 +61,4 @@ def lost_images(context: Context, rows: pa.Table, images: pa.Table, measured: pa
     """
     urls = images.filter(pc.is_in(images.column("row"), value_set=measured.combine_chunks())).column("url")
     shown = rows.filter(pc.is_in(rows.column("url"), value_set=urls.combine_chunks()))
-    return lost(context, rows, shown.column("row"))
+    return lost_verdicts(context, rows, shown.column("row"))

@@ -161,7 +161,7 @@ def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
 
 def _print_rows(rows: Sequence[Row], form: str, output: str | None) -> int:
     """Print the rows, or write them."""
-    from train.evaluate.results.formats import clip_benchmark_files, formatted
+    from train.evaluate.results.formats import clip_benchmark_files, format_rows
 
     if form == "clip-benchmark" and output and Path(output).is_dir():
         for name, data in clip_benchmark_files(rows).items():
@@ -173,7 +173,7 @@ def _print_rows(rows: Sequence[Row], form: str, output: str | None) -> int:
 
         content = page(rows)
     else:
-        content = formatted(rows, form)
+        content = format_rows(rows, form)
     if output:
         Path(output).write_bytes(content)
         say(output)

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.examining.scatter_charts import scatter_chart
 from pipeline.reports.charts import lines
 from pipeline.reports.html import environment
-from train.evaluate.results.formats import remarks, shown
+from train.evaluate.results.formats import format_value, remarks
 from train.evaluate.results.row import Figure, Row
 
 MOST_CLASSES = 200
@@ -57,12 +57,12 @@ def _section(row: Row) -> dict[str, Any]:
         "figures": [
             {
                 "metric": name.replace("_", " "),
-                "value": shown(figure.value, figure) or "none",
+                "value": format_value(figure.value, figure) or "none",
                 "95 % interval": ""
                 if figure.low is None
-                else f"{shown(figure.low, figure)} to {shown(figure.high, figure)}",
-                "chance": shown(figure.chance, figure),
-                "random init": shown(figure.random_init, figure),
+                else f"{format_value(figure.low, figure)} to {format_value(figure.high, figure)}",
+                "chance": format_value(figure.chance, figure),
+                "random init": format_value(figure.random_init, figure),
                 "n": figure.n,
             }
             for name, figure in row.figures.items()
@@ -80,7 +80,7 @@ def _strip(label: str, figure: Figure) -> dict[str, Any] | None:
         "label": label,
         **{name: getattr(figure, name) for name in ("value", "low", "high", "chance", "random_init")},
         "other": None,
-        "shown": shown(figure.value, figure),
+        "shown": format_value(figure.value, figure),
     }
 
 

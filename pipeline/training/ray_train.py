@@ -18,7 +18,7 @@ from dataset.webdataset import foreign
 from pipeline.training.train_worker import FirstError, work
 from pipeline.workers import ray_address
 from pipeline.workers.executor import EXCLUDES
-from train.config import TrainConfig, changed, with_absolute_paths
+from train.config import TrainConfig, with_absolute_paths, with_changes
 from train.loop import RunResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ def train(config: TrainConfig, out: str | None) -> RunResult:
             trainer = TorchTrainer(
                 cast(Any, work),
                 train_loop_config={
-                    "config": asdict(changed(config, device=device)),
+                    "config": asdict(with_changes(config, device=device)),
                     "run": run,
                     "first_error": first_error,
                 },

@@ -11,7 +11,7 @@ from typing import Any
 
 from dataset.store.storage import Storage
 from pipeline.reports import charts
-from pipeline.reports.format import parsed
+from pipeline.reports.format import parse_json
 
 _LOG, _EXAMINED = "log.jsonl", "evaluation.json"
 _POINTS = 240  # of a curve
@@ -32,11 +32,11 @@ def _run(storage: Storage, folder: str, names: set[str]) -> dict[str, Any]:
     log: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
     for text in storage.read(f"{folder}/{_LOG}").splitlines() if f"{folder}/{_LOG}" in names else []:
-        line = _row(parsed(text), _LOGGED)
+        line = _row(parse_json(text), _LOGGED)
         unread += line is None
         log += [] if line is None else [line]
     if f"{folder}/{_EXAMINED}" in names:
-        examined = parsed(storage.read(f"{folder}/{_EXAMINED}"))
+        examined = parse_json(storage.read(f"{folder}/{_EXAMINED}"))
         rows = [_row(row, _FOUND) for row in examined] if isinstance(examined, list) else [None]
         results = [{**row, **_score(row)} for row in rows if row is not None]
         unread += len(rows) - len(results)

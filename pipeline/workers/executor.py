@@ -48,7 +48,7 @@ SOURCE_REQUESTS = "source_requests_per_s"
 """The hint of how often servers of sources may be asked: of a run all together, when it comes to a worker its share."""
 
 
-def paced(task: Task, at_once: int) -> Task:
+def pace_task(task: Task, at_once: int) -> Task:
     """Return the task with its share of the cap on requests, if there is one, where so many may be at work at once."""
     cap = task.hints.get(SOURCE_REQUESTS)
     return task if not cap else replace(task, hints={**task.hints, SOURCE_REQUESTS: cap / max(1, at_once)})
@@ -124,7 +124,7 @@ class RayExecutor:
         self._private = None if remote else PrivateRay()  # before Ray is imported
         import ray
 
-        from pipeline.workers.ray_worker import Board, supervised
+        from pipeline.workers.ray_worker import Board, execute_in_child
 
         self._ray = ray
         self._own = not there
@@ -143,9 +143,9 @@ class RayExecutor:
         self._limit = workers if remote else None  # a Ray of our own has no more CPUs than that
         self._seen: set[str] = set()  # nodes known to see the dataset
         # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
-        self._remote = ray.remote(max_retries=RAY_RETRIES)(supervised)
+        self._remote = ray.remote(max_retries=RAY_RETRIES)(execute_in_child)
         # A process that has used one GPU cannot be moved to another, so each such task has its own.
-        self._on_gpu = ray.remote(max_retries=RAY_RETRIES, max_calls=1)(supervised)
+        self._on_gpu = ray.remote(max_retries=RAY_RETRIES, max_calls=1)(execute_in_child)
         self._gpus = gpus
         self._limits = limits or RecordLimits()
         self._on_board = ray.remote(num_cpus=0)(Board)
@@ -190,7 +190,7 @@ class RayExecutor:
                 remote = self._remote.options(num_cpus=needs.cpus, name=task.phase)
                 if needs.gpu and self._gpus:
                     remote = self._on_gpu.options(num_cpus=needs.cpus, num_gpus=self._gpus, name=task.phase)
-                arguments = (str(Path.cwd()), url, declared.module, paced(task, bound), self._limits, self._board)
+                arguments = (str(Path.cwd()), url, declared.module, pace_task(task, bound), self._limits, self._board)
                 running[remote.remote(*arguments)] = task
             self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
             if time.monotonic() - shown > _LOOK_SECONDS:

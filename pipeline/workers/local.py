@@ -13,7 +13,7 @@ from dataset.ledger.commits import Commit
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import PHASES, Task
 from pipeline.workers.children import POLL_S, Child
-from pipeline.workers.executor import SHOW_S, Show, nobody, paced
+from pipeline.workers.executor import SHOW_S, Show, nobody, pace_task
 from pipeline.workers.failures import Failure
 from pipeline.workers.record_limits import RecordLimits
 
@@ -56,7 +56,7 @@ class LocalExecutor:
         modules = sorted({phase.module for phase in PHASES.values()})
         child = self._idle.pop() if self._idle else Child(modules, self._limits)
         child.turn_to(task.phase)
-        child.begin(execute, url, PHASES[task.phase].module, paced(task, self._workers))
+        child.begin(execute, url, PHASES[task.phase].module, pace_task(task, self._workers))
         self._busy[child] = task
 
     def close(self) -> None:

@@ -39,7 +39,9 @@ class Board:
         return [working for _, working in self._working.values()]
 
 
-def supervised(folder: str, url: str, module: str, task: Task, limits: RecordLimits, board: Any) -> Commit | Failure:
+def execute_in_child(
+    folder: str, url: str, module: str, task: Task, limits: RecordLimits, board: Any
+) -> Commit | Failure:
     """Do `execute` in a child, in the driver's working directory where the node has it, for relative paths of a
     config.
     """

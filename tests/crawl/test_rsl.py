@@ -160,8 +160,8 @@ def test_link_headers_name_licenses_by_their_type() -> None:
         '<https://cc.example/by>; rel="license", </rsl.xml>; type="application/rsl+xml"; rel="license nofollow"',
         '<b.xml>;rel=License;type=application/rsl+xml;title="a, b", <c>; rel=next; type=application/rsl+xml',
     ]
-    assert rsl.linked(values, URL) == ["https://site.example/rsl.xml", "https://site.example/articles/b.xml"]
-    assert rsl.linked(["<" * 9_000, '<a>; rel="' + '\\"' * 5_000, ";" * 9_000], URL) == []
+    assert rsl.licenses_of_links(values, URL) == ["https://site.example/rsl.xml", "https://site.example/articles/b.xml"]
+    assert rsl.licenses_of_links(["<" * 9_000, '<a>; rel="' + '\\"' * 5_000, ";" * 9_000], URL) == []
 
 
 def test_what_a_page_says_is_that_of_its_own_license_else_where_those_are_that_it_names() -> None:

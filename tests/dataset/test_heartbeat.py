@@ -23,7 +23,7 @@ def test_where_nobody_watches_nothing_is_said() -> None:
     heartbeat.at(1)
     heartbeat.place("anywhere")
     heartbeat.progress(1, 2)
-    with heartbeat.on("http://a.example/"):
+    with heartbeat.working_on("http://a.example/"):
         heartbeat.rest()
 
 
@@ -47,7 +47,7 @@ def test_threads_are_told_apart_and_names_are_units(memory: bytearray) -> None:
     both, seen = threading.Barrier(2), []
 
     def work() -> None:
-        with heartbeat.on("http://a.example/"):
+        with heartbeat.working_on("http://a.example/"):
             both.wait()
             both.wait()
 

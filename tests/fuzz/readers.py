@@ -19,7 +19,7 @@ from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, RefusedBody
-from crawl.pages.charset import decoded
+from crawl.pages.charset import to_utf8
 from crawl.pages.html import TEXT_SOURCES, parse_page
 from crawl.pages.image_address import best_url
 from crawl.pages.srcset import image_sources
@@ -33,11 +33,11 @@ from dataset.webdataset.shards import DamagedSampleError, build_index, read_inde
 from dataset.webdataset.tar import DamagedTarError
 from dataset.yaml_text import YamlError, parse
 from filters.images.hash_files import read_hashes
-from pipeline.reports.format import parsed
+from pipeline.reports.format import parse_json
 from tests.crawl.archives.bodies import read_bodies
 from train.checkpoints import checkpoint
 from train.data.shard_reader import ShardReader
-from train.evaluate.results.formats import formatted
+from train.evaluate.results.formats import format_rows
 from train.evaluate.results.row import Row
 from train.models import foreign_config
 
@@ -94,7 +94,7 @@ def _image(data: bytes, file: Path) -> None:
 
 
 def _page(data: bytes, file: Path) -> None:
-    page = parse_page(decoded(data).html, TEXT_SOURCES)
+    page = parse_page(to_utf8(data).html, TEXT_SOURCES)
     assert {len(column) for column in page.texts} == {len(page.urls)}
     assert sum(len(text) for column in page.texts for text in column) < 2**25
 
@@ -121,7 +121,7 @@ def _wish(data: bytes, file: Path) -> None:
         assert refuses(content_signal([text, "ai-train=no"])), text
     tdm.is_unreadable(data)
     tdm.parse(data).reserved("http://h.example/a/b")
-    rsl.linked([text], "http://h.example/a")
+    rsl.licenses_of_links([text], "http://h.example/a")
 
 
 def _license(data: bytes, file: Path) -> None:
@@ -217,14 +217,14 @@ def _checkpoint(data: bytes, file: Path) -> None:
 
 def _examined(data: bytes, file: Path) -> None:
     """A row that is one can be shown in every form."""
-    raw = parsed(data)
+    raw = parse_json(data)
     for each in raw if isinstance(raw, list) else [raw]:
         try:
             row = Row.from_dict(each)
         except ValueError:
             continue
         for form in ("table", "json", "csv", "markdown", "datacomp", "clip-benchmark", "parquet"):
-            formatted([row], form)
+            format_rows([row], form)
 
 
 def _hashes(data: bytes, file: Path) -> None:

@@ -36,7 +36,7 @@ from bench.processes import train_gpu as train_gpu_process
 from tests.train import tiny
 from train import loop
 from train.checkpoints import checkpoint
-from train.config import TrainConfig, changed, load
+from train.config import TrainConfig, load, with_changes
 from train.data import gpu_decode
 from train.data.loader import Batch
 from train.distributed import parallelize, watch
@@ -301,7 +301,7 @@ def main() -> None:
             cases = cases.replace(name, str(path))
         for number, case in enumerate(json.loads(cases)):
             config = load({**case["config"], "dataset": dataset})
-            key = repr({**case, "name": "", "config": changed(config, name="any")})
+            key = repr({**case, "name": "", "config": with_changes(config, name="any")})
             if key in known:
                 print(json.dumps({"name": case["name"], **known[key]}), flush=True)
                 continue

@@ -17,7 +17,7 @@ from dataset.ids import checksum, pair_id
 from dataset.ledger.commits import Commit, FileRef, Ledger, folder, write_manifest
 from dataset.schema import CANDIDATES, IMAGES, PAIRS, QUERIES, SAMPLES, SOURCES, VERDICTS
 from dataset.schema import MATCHES as MATCHED
-from dataset.stages import judging, names
+from dataset.stages import judging_stages, names
 from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from dataset.webdataset.shards import write_shard
@@ -77,7 +77,11 @@ class HandMade:
                 funnel[stage] = {"input": len(alive), "kept": len(alive), "dropped": 0}
                 break
             gone = [row for row in alive if candidates[row].get("drop", ("",))[0] == stage]
-            numbers = gone if stage in {item.name for item in judging("candidates")} else [of_pair[row] for row in gone]
+            numbers = (
+                gone
+                if stage in {item.name for item in judging_stages("candidates")}
+                else [of_pair[row] for row in gone]
+            )
             drops = [candidates[row]["drop"] for row in gone]
             verdicts = pa.table(
                 {

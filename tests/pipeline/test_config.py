@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.cli import main
-from pipeline.config import Config, ConfigError, build, effective, load
+from pipeline.config import Config, ConfigError, build, effective_yaml, load
 from pipeline.config_files import with_overrides
 
 SOURCES = {"sources": ["a.warc.gz"], "out": "out"}
@@ -101,10 +101,10 @@ def test_overrides_reach_nested_keys_and_are_yaml() -> None:
 
 def test_the_effective_config_is_a_config_and_says_everything() -> None:
     config = build({**SOURCES, "run": {"workers": 3}})
-    text = effective(config)
+    text = effective_yaml(config)
     assert "workers" not in text  # it changes nothing but the time
     again = build({**yaml.safe_load(text), "out": "out"})
-    assert effective(again) == text
+    assert effective_yaml(again) == text
     assert set(yaml.safe_load(text)) == {item.name for item in fields(Config)} - {"out"}
 
 

@@ -41,7 +41,7 @@ def test_on_the_command_line_a_preset_lies_over_the_config_and_in_it_below(tmp_p
     assert sizes(named) == (32, 3)
     assert sizes(several) == (32, 3)
     assert sizes(plain, written(tmp_path, "mine.yaml", text={"min_words": 7})) == (32, 7)
-    assert "presets" not in yaml.safe_load(configs.effective(configs.load(named)))
+    assert "presets" not in yaml.safe_load(configs.effective_yaml(configs.load(named)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +50,7 @@ def test_every_preset_is_a_config_that_says_what_it_is(name: str) -> None:
     assert text.startswith("# ")
     raw = yaml.safe_load(text)
     config = configs.build({"sources": ["a"], "out": "b", "presets": [name]})
-    effective = yaml.safe_load(configs.effective(config))
+    effective = yaml.safe_load(configs.effective_yaml(config))
     assert laid_over(effective, raw) == effective  # every key of it is there
 
 

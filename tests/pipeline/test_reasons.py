@@ -11,7 +11,7 @@ import dataset
 from dataset.reasons import reasons
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from pipeline.reports import audits
 from tests.crawl.hostile_server import picture, running
 from tests.crawl.hostile_wishes import license_of
@@ -144,7 +144,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
         patch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
         server.more["/mined.jpg"] = "image/jpeg", picture(xmp=mining("DMI-PROHIBITED"))
         server.more["/signed.jpg"] = "image/jpeg", signed({"cawg.ai_training": {"use": "constrained"}})
-        fetch = plain(server.config(timeout_s=3.0).__dict__)
+        fetch = to_builtins(server.config(timeout_s=3.0).__dict__)
         config = make_config(
             {
                 "sources": [str(archive)],

@@ -28,7 +28,7 @@ from dataset.layout import REPORT, SHEET
 from filters.images.perceptual import HashIndex, pdq, words
 from pipeline.asking.explain import explain
 from pipeline.build import build
-from pipeline.config import ConfigError, plain
+from pipeline.config import ConfigError, to_builtins
 from pipeline.config import build as make_config
 from pipeline.reports import report
 from tests.crawl.downloads import download
@@ -202,7 +202,7 @@ def test_an_image_on_a_hash_list_is_written_nowhere(way: str, kind: str, tmp_pat
         tags += f'<img src="data:image/jpeg;base64,{base64.b64encode(LISTED).decode()}" alt="a kettle inside">'
         page = f'<html lang="en">{tags}'
         server.more |= {"/page.html": ("text/html", page.encode()), "/liar.html": ("text/html", LISTED)}
-        fetch = plain(
+        fetch = to_builtins(
             server.config(resolve={**server.config().resolve, "localhost": f"127.0.0.1:{server.port}"}).__dict__
         )
         held = {f"{home}/{name}.jpg": server.more[f"/{name}.jpg"] for name in ("listed", "kept")}

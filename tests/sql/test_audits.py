@@ -279,4 +279,4 @@ def test_an_audit_answers(name: str) -> None:
 
 
 def test_every_audit_has_an_example() -> None:
-    assert set(EXAMPLES) | ELSEWHERE == set(audits.available())
+    assert set(EXAMPLES) | ELSEWHERE == set(audits.list_audits())

@@ -24,7 +24,7 @@ from train.__main__ import main
 from train.checkpoints import checkpoint
 from train.data.loader import Samples
 from train.distributed import watch
-from train.distributed.processes import Processes, held
+from train.distributed.processes import Processes, hold_folder
 from train.evaluate.in_training.periodic import Periodic
 from train.failure import EXIT_SECONDS, PeerError, ReaderError, TrainingError, sentence, would_recur
 from train.logs.log import Log
@@ -297,9 +297,9 @@ def test_only_what_was_lost_is_worth_another_start(error: Exception, recurs: boo
 
 def test_a_folder_in_which_a_run_trains_is_refused_to_another(tmp_path: Path) -> None:
     home, alone = Storage(str(tmp_path)), Processes(0, 1, torch.device("cpu"))
-    with held(home, alone):
+    with hold_folder(home, alone):
         said = rf"{tmp_path} is being written by process {os.getpid()} on .*; stop that run, or wait"
-        with pytest.raises(TrainingError, match=said), held(home, alone):
+        with pytest.raises(TrainingError, match=said), hold_folder(home, alone):
             pass
-    with held(home, alone):  # it was given back
+    with hold_folder(home, alone):  # it was given back
         pass

@@ -19,7 +19,7 @@ from tests.train import tiny
 from tests.train.data.test_loader import spoil
 from train.__main__ import main
 from train.checkpoints.load import load_clip
-from train.config import TrainConfig, changed, from_keys, place_of
+from train.config import TrainConfig, from_keys, place_of, with_changes
 from train.loop import TrainingError, train
 from train.loss import softmax_loss
 from train.schedule import learning_rate
@@ -208,7 +208,7 @@ def test_a_complete_run_has_nothing_left_to_do(tiny_dataset: str, tiny_run: str)
 def test_a_run_does_not_go_on_with_another_config(tiny_dataset: str, whole_run: str, changes: dict[str, Any]) -> None:
     (key,) = changes
     with pytest.raises(ValueError, match=f"was begun with {place_of(key)} .*; give the new run another name"):
-        train(changed(config_of(tiny_dataset), **changes), whole_run, quiet)
+        train(with_changes(config_of(tiny_dataset), **changes), whole_run, quiet)
 
 
 def test_a_run_does_not_go_on_with_another_dataset(whole_run: str, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[99] < 0.001
-    assert learning_rate(0, 100, 1.0, changed(config, warmup_share=0.0).schedule) == 1.0
+    assert learning_rate(0, 100, 1.0, with_changes(config, warmup_share=0.0).schedule) == 1.0
 
 
 def test_two_processes_of_torchruns_train_as_one(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from tests.train.test_accumulate import assert_equal, batch, gradients
 from train.__main__ import main as trainer
 from train.accumulate import backward
 from train.checkpoints.checkpoint import about, find
-from train.config import TrainConfig, changed, from_keys, load
+from train.config import TrainConfig, from_keys, load, with_changes
 from train.distributed.processes import Processes
 from train.loop import train
 from train.loss import softmax_loss
-from train.memory.auto import settled
+from train.memory.auto import resolve_micro_batch
 from train.memory.dry_run import dry_run
 from train.memory.forecast import Memory, MemoryForecast
 from train.memory.recompute import recompute
@@ -57,7 +57,7 @@ def step(apart: ProcessPoolExecutor) -> Step:
     known: dict[str, Memory] = {}
 
     def step(config: TrainConfig, gpus: int = 1, micro_batch: int | None = None, **changes: Any) -> Memory:
-        config = changed(config, name="any", samples_seen=0, **changes)
+        config = with_changes(config, name="any", samples_seen=0, **changes)
         key = repr((config, gpus, micro_batch))
         if key not in known:
             known[key] = apart.submit(_step, config, gpus, micro_batch).result(timeout=300)
@@ -74,7 +74,7 @@ def _step(config: TrainConfig, gpus: int, micro_batch: int | None) -> Memory:
 def deep(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     path = tmp_path_factory.mktemp("model") / "deep.json"
     path.write_text(json.dumps(DEEP))
-    return changed(TINY, model=str(path))
+    return with_changes(TINY, model=str(path))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -101,7 +101,7 @@ def test_more_memory_is_needed_for_more_samples_and_less_where_it_is_saved(deep:
 def test_what_a_config_holds_between_steps_is_arithmetic(deep: TrainConfig, step: Step) -> None:
     clip = create(deep.model.name)
     parameters = 4 * sum(parameter.numel() for parameter in clip.model.parameters())
-    alone, two, shards = (step(changed(deep, parallel=kind, batch_size=2048 * count), count)
+    alone, two, shards = (step(with_changes(deep, parallel=kind, batch_size=2048 * count), count)
                           for kind, count in (("ddp", 1), ("ddp", 2), ("fsdp", 2)))  # fmt: skip
     assert alone.gradients == pytest.approx(parameters, rel=0.02)  # each tensor takes whole pieces of 512 bytes
     assert alone.optimizer == two.optimizer == pytest.approx(2 * parameters, rel=0.02)
@@ -134,7 +134,7 @@ def test_a_dry_run_says_what_a_run_takes_and_which_key_to_change(monkeypatch: py
         return Memory(10**9, 10**9, 2 * 10**9, 0, 10**8, activations=(micro_batch or self.share) * each)
 
     monkeypatch.setattr(MemoryForecast, "memory", memory)
-    config = changed(TINY, samples_seen=2048 * 1000)
+    config = with_changes(TINY, samples_seen=2048 * 1000)
     lines, fits = dry_run(config, 2, 300e9, samples=20_480, rate=1000.0)
     assert fits
     assert lines[0] == "1,000 steps of 2,048: 2,048,000 samples, 100.0 epochs of 20,480"
@@ -164,14 +164,16 @@ def test_auto_is_what_fits_the_gpu_with_the_least_free_and_on_a_cpu_all(monkeypa
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (32 * 10**9, 80 * 10**9))
     config = load({"dataset": "x", "batch_size": 4096, "micro_batch": "auto"})
     two = Two(0, 2, torch.device("cuda", 0))
-    assert settled(config, two, {})[1] == 512
-    assert settled(config, Processes(0, 1, torch.device("cpu")), {})[1] == 0
-    assert settled(changed(config, micro_batch=7), Processes(0, 1, torch.device("cuda", 0)), {})[1] == 7
+    assert resolve_micro_batch(config, two, {})[1] == 512
+    assert resolve_micro_batch(config, Processes(0, 1, torch.device("cpu")), {})[1] == 0
+    assert (
+        resolve_micro_batch(with_changes(config, micro_batch=7), Processes(0, 1, torch.device("cuda", 0)), {})[1] == 7
+    )
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 80 * 10**9))
     with pytest.raises(
         ValueError, match=r"nothing that fits GPUs with 0.2 GB free: no training.micro_batch does; take more GPU"
     ):
-        settled(config, two, {})
+        resolve_micro_batch(config, two, {})
 
 
 def test_what_auto_found_is_kept_by_a_run_that_goes_on_with_as_many_gpus(
@@ -185,17 +187,17 @@ def test_what_auto_found_is_kept_by_a_run_that_goes_on_with_as_many_gpus(
     config = load({"dataset": "x", "batch_size": 4096, "micro_batch": "auto"})
     alone = Processes(0, 1, torch.device("cuda", 0))
     begun = {"config": {"micro_batch": 64}}
-    assert settled(config, alone, {**begun, "auto_on": "1 cuda"})[1] == 64
+    assert resolve_micro_batch(config, alone, {**begun, "auto_on": "1 cuda"})[1] == 64
     assert capsys.readouterr().err == ""
     for other in ("2 cuda", "1 cpu", None):  # None: somebody chose 64
-        assert settled(config, alone, {**begun, "auto_on": other})[1] == 512
+        assert resolve_micro_batch(config, alone, {**begun, "auto_on": other})[1] == 512
         assert "micro_batch: auto is 512 from now on; the run had 64 until now" in capsys.readouterr().err
 
 
 def test_a_run_says_on_what_auto_found_it(tiny_dataset: str, tmp_path: Path) -> None:
     config = from_keys(tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=0.25, micro_batch="auto", workers=0)
     for micro_batch, auto_on in (("auto", "1 cpu"), (0, None)):
-        done = train(changed(config, micro_batch=micro_batch), str(tmp_path / str(auto_on)), lambda record: None)
+        done = train(with_changes(config, micro_batch=micro_batch), str(tmp_path / str(auto_on)), lambda record: None)
         described = about(*find(done.checkpoint))
         assert (described["config"]["training"]["micro_batch"], described["auto_on"]) == (0, auto_on)
 

@@ -19,9 +19,9 @@ from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import loop
 from train.checkpoints.export import export
 from train.checkpoints.load import load_clip
-from train.config import OLD_KEYS, changed, from_keys, load
+from train.config import OLD_KEYS, from_keys, load, with_changes
 from train.data import gpu_decode
-from train.distributed.processes import Processes, repeatable
+from train.distributed.processes import Processes, deterministic
 from train.loop import TrainingError, train
 from train.models.clip import create
 from train.optimizers import MovingAverage, make_optimizers
@@ -81,9 +81,9 @@ def test_what_the_gpu_decodes_is_learned_from(
 
 
 def test_within_repeatable_what_cannot_be_repeated_raises() -> None:
-    with repeatable(True):
+    with deterministic(True):
         assert torch.are_deterministic_algorithms_enabled()
-    with repeatable(False):
+    with deterministic(False):
         assert not torch.are_deterministic_algorithms_enabled()
 
 
@@ -341,10 +341,10 @@ def test_every_key_has_a_word_here_or_in_the_loops_tests() -> None:
 def test_what_only_costs_time_may_change_when_a_run_goes_on(tiny_dataset: str, tmp_path: Path) -> None:
     config = config_of(tiny_dataset, epochs=1)
     train(config, str(tmp_path), quiet)
-    other = changed(config, compile=True, parallel="fsdp", on_nan="skip", grad_checkpointing=True, peak_tflops=1.0)
-    assert train(changed(other, compile=False), str(tmp_path), quiet).step == 4
+    other = with_changes(config, compile=True, parallel="fsdp", on_nan="skip", grad_checkpointing=True, peak_tflops=1.0)
+    assert train(with_changes(other, compile=False), str(tmp_path), quiet).step == 4
     with pytest.raises(ValueError, match=r"was begun with optimizer\.name 'adamw', not 'muon'"):
-        train(changed(config, optimizer="muon"), str(tmp_path), quiet)
+        train(with_changes(config, optimizer="muon"), str(tmp_path), quiet)
 
 
 def test_numbers_of_one_process_need_no_other() -> None:
@@ -355,7 +355,7 @@ def test_numbers_of_one_process_need_no_other() -> None:
 def test_muon_in_shards_is_muon(tiny_dataset: str, tmp_path: Path) -> None:
     config = config_of(tiny_dataset, epochs=0.5, optimizer="muon", warmup_share=0.0, checkpoint_every=100)
     train(config, str(tmp_path / "one"), quiet)
-    ranks.run(2, ranks.training(changed(config, parallel="fsdp"), str(tmp_path / "two")))
+    ranks.run(2, ranks.training(with_changes(config, parallel="fsdp"), str(tmp_path / "two")))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
     here, there = weights(tmp_path / "two"), weights(tmp_path / "one")
     for name in there:

@@ -16,7 +16,7 @@ from tests.train.test_loss import dense, features, relative_error
 from train.accumulate import backward
 from train.config import from_keys
 from train.distributed.batch_norm import synchronise
-from train.distributed.parallelize import parallelize, whole
+from train.distributed.parallelize import full_tensor, parallelize
 from train.distributed.processes import Processes
 from train.loss import LOSSES
 from train.models.clip import create
@@ -47,12 +47,12 @@ def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batc
     """Loss, gradients and parameters of one optimizer step, as whole tensors by name."""
     (adamw,) = make_optimizers(towers, from_keys("out", learning_rate=1e-3).optimizer)
     value = backward(towers, images, texts, loss=LOSSES[loss], seed=0, micro_batch=micro_batch)
-    gradients = {name: whole(parameter.grad).clone() for name, parameter in named(towers)}
+    gradients = {name: full_tensor(parameter.grad).clone() for name, parameter in named(towers)}
     adamw.step()
     return {
         "loss": value,
         "gradients": gradients,
-        "parameters": {name: whole(parameter).detach().clone() for name, parameter in named(towers)},
+        "parameters": {name: full_tensor(parameter).detach().clone() for name, parameter in named(towers)},
         "statistics": {
             name.removeprefix("module."): value.clone() for name, value in towers.named_buffers() if "running" in name
         },

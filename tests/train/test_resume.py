@@ -196,9 +196,9 @@ def test_a_run_whose_latest_names_no_checkpoint_has_its_newest(tmp_path: Path, s
             run.write(f"checkpoints/step-{step:08d}/{file}", b"{}")
     if said is not None:
         run.write("checkpoints/latest", said)
-    assert checkpoint.latest(run) == "checkpoints/step-00000004"  # the write of the sixth was cut short
+    assert checkpoint.latest_checkpoint(run) == "checkpoints/step-00000004"  # the write of the sixth was cut short
     run.write("checkpoints/latest", b"step-00000002\n")
-    assert checkpoint.latest(run) == "checkpoints/step-00000002"
+    assert checkpoint.latest_checkpoint(run) == "checkpoints/step-00000002"
 
 
 def test_two_runs_in_one_folder_are_refused(tiny_dataset: str, tmp_path: Path) -> None:

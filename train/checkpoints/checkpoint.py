@@ -78,7 +78,7 @@ def name_of(step: int) -> str:
     return f"{FOLDER}/step-{step:08d}"
 
 
-def latest(run: Storage) -> str | None:
+def latest_checkpoint(run: Storage) -> str | None:
     """Return the name of a run's newest checkpoint; None if it has none."""
     named = _pointed(run, LATEST)
     if named is not None and run.list(named):
@@ -103,12 +103,12 @@ def find(url: str) -> tuple[Storage, str]:
         FileNotFoundError: there is no checkpoint.
     """
     with contextlib.suppress(NotADirectoryError):  # RUN/checkpoints/best is a file
-        if (name := latest(Storage(url))) is not None:
+        if (name := latest_checkpoint(Storage(url))) is not None:
             return Storage(url), name
     folder, _, last = url.rstrip("/").rpartition("/")
     run = Storage(folder.rpartition("/")[0] or ".")
     if PurePosixPath(folder).name == FOLDER:
-        pointed = {LATEST: latest, BEST: lambda run: _pointed(run, BEST)}.get(f"{FOLDER}/{last}")
+        pointed = {LATEST: latest_checkpoint, BEST: lambda run: _pointed(run, BEST)}.get(f"{FOLDER}/{last}")
         if pointed is not None and (name := pointed(run)) is not None:
             return run, name
         if run.exists(f"{FOLDER}/{last}/{ABOUT}"):
@@ -196,7 +196,7 @@ def newest_sound(run: Storage, processes: Processes) -> str | None:
     Raises:
         ValueError: the run has checkpoints, and all of them are damaged.
     """
-    newest = latest(run)
+    newest = latest_checkpoint(run)
     older = [name for name in reversed(_folders(run)) if newest is not None and name < newest]
     for name in [newest, *older] if newest is not None else []:
         file = damage(run, name, processes)
@@ -266,7 +266,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, "checkpoint", begin)
         self._writing: Future[None] | None = None
         if processes.rank == 0:
-            newest = latest(run)
+            newest = latest_checkpoint(run)
             for name in _folders(run):  # of a write that was cut short, or of a run that went on from an older one
                 if newest is None or name > newest:
                     run.delete_folder(name)

@@ -73,7 +73,7 @@ class Corpus:
         Any stretch of n positions has n × weight samples of each dataset, give or take one for each dataset; a dataset
         runs through its own epochs, without repetition within one.
         """
-        source, ordinal = mixed(positions, self.units, self.seed)
+        source, ordinal = place_in_mixture(positions, self.units, self.seed)
         epoch, place, row = (np.empty_like(ordinal) for _ in range(3))
         for number, order in enumerate(self.orders):
             of_source = source == number
@@ -99,7 +99,7 @@ class Corpus:
     def shards_ahead(self, position: int) -> list[tuple[int, int]]:
         """Return the (dataset, shard) that are read at a position of the run and soon after it; none if any may be."""
         ahead: list[tuple[int, int]] = []
-        for number, ordinal in enumerate(passed(position, self.units, self.seed)):
+        for number, ordinal in enumerate(samples_before(position, self.units, self.seed)):
             epoch, place = divmod(ordinal, len(self.sources[number].index))
             ahead += [(number, shard) for shard in self.orders[number].shards_ahead(place, epoch)]
         return ahead
@@ -132,7 +132,7 @@ class Corpus:
         return source, number - int(self.first[source])
 
 
-def mixed(positions: np.ndarray, units: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def place_in_mixture(positions: np.ndarray, units: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return each position's dataset, and how many samples of that dataset stand before it; int64, of shape (n,).
 
     The first dataset, of a of all b units, takes position k where (k·a + phase) // b is about to rise (a Sturmian word:
@@ -156,7 +156,7 @@ def mixed(positions: np.ndarray, units: Sequence[int], seed: int) -> tuple[np.nd
     return source, ordinal
 
 
-def passed(position: int, units: Sequence[int], seed: int) -> list[int]:
+def samples_before(position: int, units: Sequence[int], seed: int) -> list[int]:
     """Return how many samples of each dataset stand before a position."""
     counts = []
     for number, unit in enumerate(units[:-1]):

@@ -29,7 +29,7 @@ class Order(Protocol):
         """Return the shards that are read at a position and soon after it, by number; none if any may be."""
 
 
-def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
+def permute(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the values at some positions of a seeded permutation of 0 … count-1; int64, of the shape of `positions`.
 
     A Feistel network over the next even power of two, walked until it lands below `count`.
@@ -55,7 +55,7 @@ class FullShuffle:
 
     def rows(self, positions: np.ndarray, epoch: int) -> np.ndarray:
         """See `Order`."""
-        return shuffled(positions, self.count, hash64("order", self.seed, epoch) >> 1)
+        return permute(positions, self.count, hash64("order", self.seed, epoch) >> 1)
 
     def neighbours(self, position: int, epoch: int) -> range:
         """See `Order`: all."""
@@ -96,7 +96,7 @@ class BlockShuffle:
     def _layout(self, epoch: int) -> _Layout:
         if self._of_epoch is None or self._of_epoch[0] != epoch:
             count = len(self.sizes)
-            shards = shuffled(np.arange(count), count, hash64("shards", self.seed, epoch) >> 1)
+            shards = permute(np.arange(count), count, hash64("shards", self.seed, epoch) >> 1)
             ends = np.concatenate([[0], np.cumsum(self.sizes[shards])])
             bounds = ends[:: self.block]
             if count % self.block:
@@ -113,7 +113,7 @@ class BlockShuffle:
             of_block = blocks == block
             start, end = layout.bounds[block : block + 2]
             seed = hash64("block", self.seed, epoch, block) >> 1
-            places[of_block] = start + shuffled(positions[of_block] - start, int(end - start), seed)
+            places[of_block] = start + permute(positions[of_block] - start, int(end - start), seed)
         turn = np.searchsorted(layout.ends, places, side="right") - 1
         rows = self.first[layout.shards[turn]] + places - layout.ends[turn]
         return rows if self.by_shard is None else self.by_shard[rows]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from dataset.webdataset import foreign
-from train.config import TrainConfig, changed
+from train.config import TrainConfig, with_changes
 from train.data import captions
 from train.data.loader import Batch, Samples, open_corpus, samples_of
 from train.distributed.collectives import Peers
@@ -56,7 +56,7 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
     """
     if count < 2:
         raise ValueError(f"--overfit takes at least 2 samples, to be told from each other, not {count}")
-    config = changed(
+    config = with_changes(
         config, batch_size=count, samples_seen=count * STEPS, warmup_share=0.1, warmup_steps=0, schedule="cosine",
         weight_decay=0.0, crop_min=1.0, patch_dropout=0.0, final_share=0.0, log_every=10, checkpoint_every=STEPS,
         ema=0.0, tensorboard=False, wandb="", tasks=[], evaluators=[], evaluate_every=0,

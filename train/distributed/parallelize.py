@@ -84,7 +84,7 @@ def _average(parameter: Tensor) -> None:
     parameter.grad /= dist.get_world_size()
 
 
-def whole(value: Tensor) -> Tensor:
+def full_tensor(value: Tensor) -> Tensor:
     """Return a tensor as a plain one, whether or not it is in shards."""
     plain: Tensor = value.full_tensor() if isinstance(value, DTensor) else value
     return plain

@@ -94,7 +94,7 @@ class Processes:
 
 
 @contextlib.contextmanager
-def joined(wanted_device: str, run_dir: Storage, timeout_s: float) -> Iterator[Processes]:
+def join_processes(wanted_device: str, run_dir: Storage, timeout_s: float) -> Iterator[Processes]:
     """Join the other processes, if there are any and nobody has. Raises ValueError if there is no such device.
 
     Args:
@@ -156,7 +156,7 @@ def _group(patience: timedelta) -> dist.ProcessGroup:
 
 
 @contextlib.contextmanager
-def held(run_dir: Storage, processes: Processes) -> Iterator[None]:
+def hold_folder(run_dir: Storage, processes: Processes) -> Iterator[None]:
     """Hold a run's folder, for one run at a time. Raises TrainingError if another holds it."""
     if processes.rank:
         yield
@@ -206,7 +206,7 @@ def outlast_signals(_worker: int) -> None:
 
 
 @contextlib.contextmanager
-def repeatable(wanted: bool) -> Iterator[None]:
+def deterministic(wanted: bool) -> Iterator[None]:
     """Let torch compute, while the block runs, the same bits from the same numbers, or raise RuntimeError, if wanted;
     if not, cuDNN tries which convolution is fastest.
     """

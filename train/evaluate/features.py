@@ -83,7 +83,9 @@ class Features:
         if not any(len(each["rows"]) for each in pieces):
             raise SetError(f"no image of {what} can be read")
         rows = np.concatenate([each["rows"] + place * length for place, each in enumerate(pieces)])
-        embeddings, before = (joined([each[name] for each in pieces]) for name in ("embeddings", "before_projection"))
+        embeddings, before = (
+            concat_features([each[name] for each in pieces]) for name in ("embeddings", "before_projection")
+        )
         return ImageFeatures(rows, embeddings, before, len(split) - len(rows))
 
     def _piece(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
@@ -91,7 +93,7 @@ class Features:
         arrays = self._kept(key)
         if arrays is None:
             arrays = self._encode(split, what, first, total)
-            checked(arrays["embeddings"], what)
+            check_finite(arrays["embeddings"], what)
             self._keep(key, arrays)
         return arrays
 
@@ -101,7 +103,7 @@ class Features:
         arrays = self._kept(key)
         if arrays is None:
             distinct = list(dict.fromkeys(texts))
-            encoded = checked(self._encode_texts(distinct), "texts")
+            encoded = check_finite(self._encode_texts(distinct), "texts")
             place = {text: number for number, text in enumerate(distinct)}
             arrays = {"embeddings": encoded[[place[text] for text in texts]]}
             self._keep(key, arrays)
@@ -124,7 +126,7 @@ class Features:
             before.append(seen)
             batch.clear()
 
-        for place, pixels in enumerate(decoded(split.pictures, self.encoder)):
+        for place, pixels in enumerate(decode_images(split.pictures, self.encoder)):
             if pixels is not None:
                 rows.append(place)
                 batch.append(pixels)
@@ -137,7 +139,11 @@ class Features:
         if self.progress is not None:
             self.progress(what, first + len(split), total)
         self.encoded += len(rows)
-        return {"rows": np.array(rows, np.int64), "embeddings": joined(embeddings), "before_projection": joined(before)}
+        return {
+            "rows": np.array(rows, np.int64),
+            "embeddings": concat_features(embeddings),
+            "before_projection": concat_features(before),
+        }
 
     def _kept(self, key: str) -> dict[str, np.ndarray] | None:
         if key in self._held:
@@ -174,20 +180,20 @@ def keep_arrays(folder: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+def concat_features(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Return features of all batches, of those of each: (n, d); (0, 0) of none."""
     filled = [part for part in parts if len(part)]
     return np.concatenate(filled) if filled else np.empty((0, 0), np.float32)
 
 
-def checked(features: np.ndarray, what: str) -> np.ndarray:
+def check_finite(features: np.ndarray, what: str) -> np.ndarray:
     """Return the features. Raises SetError if some are no numbers: a class would be nearest to them by accident."""
     if not np.isfinite(features).all():
         raise SetError(f"the model's features of {what} are no numbers; its weights are damaged, or training diverged")
     return features
 
 
-def decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:
+def decode_images(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:
     """Yield what the model sees of each image, in order, decoded by threads; None of one that cannot be read."""
     from train.data.transforms import decode
 

@@ -16,7 +16,7 @@ from PIL import Image
 from dataset.ids import mix64
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
-from train.evaluate.features import checked
+from train.evaluate.features import check_finite
 from train.evaluate.view import ranks
 
 if TYPE_CHECKING:
@@ -93,7 +93,11 @@ def choose(
     if len(asked) < 2:
         raise ValueError(f"{dataset} has {len(asked)} held-out captions that occur once; retrieval needs at least 2")
     images = np.concatenate([features for features in seen if len(features)])
-    return checked(images, "held-out images"), checked((read or encoder.texts)(asked), "held-out captions"), damaged
+    return (
+        check_finite(images, "held-out images"),
+        check_finite((read or encoder.texts)(asked), "held-out captions"),
+        damaged,
+    )
 
 
 def seen_images(

@@ -11,7 +11,7 @@ import numpy as np
 from train.evaluate.features import Features, ImageFeatures
 from train.evaluate.results.row import Figure, Row
 from train.evaluate.sets import ImageSet, SetError, Split
-from train.evaluate.sets.templates import filled
+from train.evaluate.sets.templates import fill_template
 
 Q = TypeVar("Q")
 
@@ -63,7 +63,7 @@ def prompt_features(
     Args:
         read: gives the features of texts.
     """
-    texts = [filled(template, name) for name in classes for template in templates]
+    texts = [fill_template(template, name) for name in classes for template in templates]
     return read(texts).reshape(len(classes), len(templates), -1)
 
 
@@ -75,7 +75,7 @@ class Readable(NamedTuple, Generic[Q]):
     notes: list[str]  # what is to be said of the others
 
 
-def readable(view: View, questions: Sequence[Q], images_of: Callable[[Q], Sequence[int]]) -> Readable[Q]:
+def readable_questions(view: View, questions: Sequence[Q], images_of: Callable[[Q], Sequence[int]]) -> Readable[Q]:
     """Return the questions about images all of which can be read. Raises SetError: there is none."""
     place = {int(row): number for number, row in enumerate(view.images().rows)}
     asked = [each for each in questions if all(image in place for image in images_of(each))]

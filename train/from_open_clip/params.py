@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.store.storage import is_local
-from dataset.webdataset.foreign import expanded
+from dataset.webdataset.foreign import expand_braces
 from train.from_open_clip.flags import DERIVED, FLAGS
 
 FILE = "params.txt"
@@ -187,7 +187,7 @@ def _positive(text: str) -> float:
 
 
 def _tars(url: str) -> int:
-    return len(expanded(url))
+    return len(expand_braces(url))
 
 
 def _batch(run: _Run, carried: Carried) -> None:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from train.distributed.collectives import Peers
 from train.models.clip import Clip
 from train.optimizers import tower_of
-from train.to_device import sent
+from train.to_device import send_tensor
 
 PEAK_TFLOPS = {
     "B200": 2250.0, "H200 NVL": 835.0, "H200": 989.0, "H100 NVL": 835.0, "H100 PCIe": 756.0, "H100": 989.0,
@@ -83,7 +83,7 @@ def duplicate_share(images: Tensor, texts: Tensor, peers: Peers) -> Tensor:
     # A random linear function of the tokens: two texts have one value with probability 2^-47 at most, for
     # tokens are below 2^18 (multiply-shift hashing, Dietzfelbinger 1996). The same numbers on every process.
     random = torch.Generator().manual_seed(0)
-    factors = sent(torch.randint(-(2**63), 2**63 - 1, (texts.shape[1],), generator=random), texts.device)
+    factors = send_tensor(torch.randint(-(2**63), 2**63 - 1, (texts.shape[1],), generator=random), texts.device)
     keys = peers.gather(torch.stack([images, (texts * factors).sum(1)], dim=1))
     return (_repeated(keys[:, 0]) | _repeated(keys[:, 1])).float().mean()
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from train.config import TrainConfig, by_place, changed
+from train.config import TrainConfig, by_place, with_changes
 from train.distributed.processes import Processes
 from train.memory.dry_run import advice
 from train.memory.forecast import MemoryForecast
 
 
-def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> tuple[TrainConfig, int]:
+def resolve_micro_batch(
+    config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]
+) -> tuple[TrainConfig, int]:
     """Return the config with a number for `micro_batch: auto`, the same on all processes; and that number.
 
     A run that goes on with as many processes keeps what it found: a ResNet normalises by the samples that go through it
@@ -30,7 +32,7 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
         return config, micro_batch
     before = by_place(checkpoint.get("config", {})).get("training.micro_batch")
     if checkpoint.get("auto_on") == auto_on(processes):
-        return changed(config, micro_batch=before), int(before or 0)
+        return with_changes(config, micro_batch=before), int(before or 0)
     largest = 0
     if processes.device.type == "cuda":
         free = min(processes.gather(torch.cuda.mem_get_info(processes.device)[0]))
@@ -43,7 +45,7 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
             file=sys.stderr,
             flush=True,
         )
-    return changed(config, micro_batch=largest), largest
+    return with_changes(config, micro_batch=largest), largest
 
 
 def auto_on(processes: Processes) -> str:

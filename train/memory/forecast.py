@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from train.accumulate import backward
-from train.config import TrainConfig, changed
+from train.config import TrainConfig, with_changes
 from train.distributed.parallelize import blocks
 from train.loss import GPU_TILE
 from train.memory.recompute import recompute
@@ -96,7 +96,7 @@ class MemoryForecast:
         at_once = min(micro_batch or self.share, self.share)
         key = repr((at_once, changes))
         if key not in self._known:
-            self._known[key] = _memory(changed(self.config, **changes), at_once, self.share, self.gpus)
+            self._known[key] = _memory(with_changes(self.config, **changes), at_once, self.share, self.gpus)
         return self._known[key]
 
     def largest(self, gpu_bytes: float, **changes: Any) -> int | None:

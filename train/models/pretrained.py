@@ -36,7 +36,7 @@ def begin(clip: Clip, config: ModelConfig, preprocess: dict[str, Any] | None = N
     return clip
 
 
-def learning(clip: Clip, config: ModelConfig) -> None:
+def set_training_mode(clip: Clip, config: ModelConfig) -> None:
     """Put the model in training mode, but a locked tower, whose statistics and dropout stay as in evaluation."""
     clip.model.train()
     towers: Any = clip.model
@@ -51,7 +51,9 @@ def _take(clip: Clip, source: str) -> dict[str, Any] | None:
     if is_local(source) and Path(source).is_file():
         preprocess_of_file: dict[str, Any] | None = None
         other: nn.Module | None = None
-    elif (Path(source) / "open_clip_config.json").is_file() or ("/" in source and checkpoint.latest(Storage(source))):
+    elif (Path(source) / "open_clip_config.json").is_file() or (
+        "/" in source and checkpoint.latest_checkpoint(Storage(source))
+    ):
         loaded = load_clip(source)
         preprocess_of_file, other = preprocess_dict(loaded), loaded.model
     elif source in (tags := open_clip.list_pretrained_tags_by_model(clip.name)):
@@ -75,7 +77,7 @@ def _take(clip: Clip, source: str) -> dict[str, Any] | None:
     return preprocess_of_file
 
 
-def fitted(model: nn.Module, name: str, values: Tensor) -> Tensor:
+def adapt_tensor(model: nn.Module, name: str, values: Tensor) -> Tensor:
     """Return a checkpoint's tensor as a model of another resolution has it: position embeddings and their moments.
 
     Args:

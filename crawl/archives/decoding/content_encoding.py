@@ -256,7 +256,7 @@ class _Collected(_Coding):
             yield data
 
 
-def decoded(data: bytes, header: str, limit: int) -> bytes:
+def decode_body(data: bytes, header: str, limit: int) -> bytes:
     """Return a whole body with its codings undone, at most `limit` bytes, or what stands before damage."""
     decoder = ContentDecoder(header, limit)
     return decoder.feed(data) + decoder.finish()

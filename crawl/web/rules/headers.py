@@ -8,7 +8,7 @@ from multidict import CIMultiDictProxy
 
 from crawl import rsl
 from crawl.web.config import FetchConfig
-from crawl.web.response import refused
+from crawl.web.response import wish_refusal
 from crawl.web.rules import robots, tdm
 from crawl.wishes import (
     CONTENT_SIGNAL,
@@ -46,12 +46,12 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish |
     if config.respect_noai:
         directive = robots.refusal(values("X-Robots-Tag"), config.user_agent, config.also_heed)
         if directive is not None:
-            raise refused("robots_noai", Wish("X-Robots-Tag", directive, PLACE))
+            raise wish_refusal("robots_noai", Wish("X-Robots-Tag", directive, PLACE))
     unread: Wish | None = None
     if config.respect_tdm:
         is_reserved, odd = tdm_reservation(values(tdm.HEADER))
         if is_reserved:
-            raise refused("tdm_reserved", Wish(tdm.HEADER, "1", PLACE))
+            raise wish_refusal("tdm_reserved", Wish(tdm.HEADER, "1", PLACE))
         if odd is not None:
             unread = Wish(tdm.HEADER, f"{UNREADABLE}{odd}", PLACE)
     for signal, read, outcome in _OF_TRAINING:
@@ -59,11 +59,11 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish |
             continue
         said = read(lines)
         if refuses(said):
-            raise refused(outcome, Wish(signal, str(said), PLACE))
+            raise wish_refusal(outcome, Wish(signal, str(said), PLACE))
         if is_unreadable(said):
             unread = unread or Wish(signal, str(said), PLACE)
     if unread is not None and config.unreadable_policy == "refuse":
-        raise refused("wish_unreadable", unread)
+        raise wish_refusal("wish_unreadable", unread)
     return unread
 
 
@@ -73,4 +73,4 @@ def licenses(config: FetchConfig, values: Callable[[str], Sequence[str]], url: s
     url: of the response.
     """
     lines = values("Link") if config.respect_rsl else ()
-    return [(where, PLACE) for where in rsl.linked(lines, url)] if lines else []
+    return [(where, PLACE) for where in rsl.licenses_of_links(lines, url)] if lines else []

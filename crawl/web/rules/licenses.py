@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from crawl import rsl
 from crawl.web.config import FetchConfig
-from crawl.web.response import Journey, Refused, Response, backoff_s, refused
+from crawl.web.response import Journey, Refused, Response, backoff_s, wish_refusal
 from crawl.wishes import UNREADABLE, Wish
 
 SHARE_OF_TIMEOUT = 0.3
@@ -51,12 +51,12 @@ class Licenses:
             unread = _unread(await self._of(where), where, place) or unread
             said = await self._said(where, url)
             if said is not None and rsl.refuses(said):
-                raise refused(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
+                raise wish_refusal(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
         if len(named) > rsl.MAX_LICENSES:
             words = f"{UNREADABLE}more than {rsl.MAX_LICENSES} licenses"
             unread = unread or Wish(rsl.SIGNAL, words, named[rsl.MAX_LICENSES][1])
         if unread is not None and self._config.unreadable_license == "refuse":
-            raise refused("rsl_unreadable", unread)
+            raise wish_refusal("rsl_unreadable", unread)
         return unread
 
     def refuse_known(self, named: Sequence[tuple[str, str]], url: str) -> None:
@@ -66,7 +66,7 @@ class Licenses:
             if isinstance(license_, rsl.License) and len(license_.terms) <= _INLINE_TERMS:
                 said = license_.said(url)
                 if said is not None and rsl.refuses(said):
-                    raise refused(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
+                    raise wish_refusal(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
 
     async def _said(self, where: str, url: str) -> str | None:
         license_ = await self._of(where)

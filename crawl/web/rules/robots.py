@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from crawl import rsl
-from crawl.path_patterns import Patterns, normal, path_of
+from crawl.path_patterns import Patterns, normalize_path, path_of
 from crawl.urls import url_in_header
 from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE, Wish, content_signal, content_usage, is_unreadable, refuses
 
@@ -236,7 +236,7 @@ def _wish(field_: str, value: bytes) -> list[tuple[str, bytes, str]]:
         path, _, rest = value.partition(b" ") if b" " in value else value.partition(b"\t")
     text = rest.decode("latin-1").strip()
     said = content_signal([text]) if field_ == CONTENT_SIGNAL else content_usage([text])
-    return [] if said is None else [(field_, normal(path), said)]
+    return [] if said is None else [(field_, normalize_path(path), said)]
 
 
 def _of_others(groups: Mapping[str, _Group]) -> list[Asked]:
@@ -272,7 +272,7 @@ def _of_training(group: _Group, place: str) -> tuple[list[Asked], list[Asked]]:
 
 def _patterns(value: bytes, allows: bool) -> list[tuple[bytes, bool]]:
     """What a rule's value says; to allow a folder's index is to allow the folder, as for Google and Scrapy."""
-    pattern = normal(value)
+    pattern = normalize_path(value)
     index = _INDEX.fullmatch(pattern) if allows else None
     return [(pattern, allows)] if index is None else [(pattern, True), (index[1] + b"$", True)]
 

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from crawl.urls import canonical_url
 from crawl.web.config import FetchConfig
-from crawl.web.response import Journey, Refused, Response, backoff_s, refused
+from crawl.web.response import Journey, Refused, Response, backoff_s, wish_refusal
 from crawl.web.rules import robots, tdm
 from crawl.web.rules.licenses import Licenses
 from crawl.wishes import UNREADABLE, Wish
@@ -53,16 +53,16 @@ class SiteWishes:
         """Refuse what they do not allow; answers what is asked for the URL, if that cannot be read."""
         refusal = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.refusal, url)
         if refusal is not None:
-            raise refused(*refusal)
+            raise wish_refusal(*refusal)
         if await _apart(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
-            raise refused("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
+            raise wish_refusal("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
         if await _apart(self.ai_txt.special > _INLINE_PATTERNS, self.ai_txt.refusal, url) is not None:
-            raise refused("ai_txt_disallowed", Wish("ai.txt", "Disallow", robots.AI_TXT))
+            raise wish_refusal("ai_txt_disallowed", Wish("ai.txt", "Disallow", robots.AI_TXT))
         unread = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.unread, url)
         if unread is None and self.is_unread:
             unread = robots.Refusal("wish_unreadable", Wish(tdm.HEADER, f"{UNREADABLE}no rules", tdm.PATH))
         if unread is not None and self.refuses_unreadable:
-            raise refused(*unread)
+            raise wish_refusal(*unread)
         return unread.wish if unread is not None else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from crawl.path_patterns import matches, normal, path_of
+from crawl.path_patterns import matches, normalize_path, path_of
 
 PATH = "/.well-known/tdmrep.json"
 MAX_BYTES = 256 * 1024
@@ -56,5 +56,5 @@ def parse(body: bytes) -> Reservations:
     for rule in listed[:_MAX_RULES] if isinstance(listed, list) else ():
         location = rule.get("location") if isinstance(rule, dict) else None
         if isinstance(location, str):
-            rules.append((normal(location.encode("utf-8", "replace")), str(rule.get(HEADER, 0)).strip() == "1"))
+            rules.append((normalize_path(location.encode("utf-8", "replace")), str(rule.get(HEADER, 0)).strip() == "1"))
     return Reservations(tuple(rules))

@@ -107,7 +107,7 @@ def write_bodies(schema: pa.Schema, buckets: Iterable[tuple[int, pa.Table]]) -> 
     return writer.finish()
 
 
-def merged(storage: Storage, files: Sequence[FileRef]) -> Buckets:
+def merge_files(storage: Storage, files: Sequence[FileRef]) -> Buckets:
     """Return the rows of several exchange files as one: of each bucket, in the files' order.
 
     Raises:

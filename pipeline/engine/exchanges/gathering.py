@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dataset.ledger.commits import Commit, FileRef
 from dataset.store.faults import patiently
 from pipeline.engine.exchanges.exchange import MERGED_BYTES, MERGED_FILES, Exchange
-from pipeline.engine.phase import PHASES, Input, Phase, Task, derived
+from pipeline.engine.phase import PHASES, Input, Phase, Task, derived_name
 
 if TYPE_CHECKING:
     from pipeline.engine.run import Run
@@ -31,7 +31,7 @@ def exchange(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
         files = []
         for phase, some in groupby(commits, key=lambda commit: commit.phase):
             parts = groups([commit.files[role] for commit in some])
-            files += _made(run, derived(phase, role), role, parts)
+            files += _made(run, derived_name(phase, role), role, parts)
     return _of(run, files)
 
 
@@ -68,14 +68,14 @@ def _of(run: Run, files: Sequence[FileRef]) -> Exchange:
     return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, run.storage.url)
 
 
-def folded(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
+def fold_tables(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
     """Return the tables that commits of a phase have of a role, as few tables that a task can read all of."""
     files = [commit.files[role] for commit in commits]
     for level in (1, 2):
         if len(files) <= READ_FILES:
             break
         parts = [files[first : first + FOLDED_FILES] for first in range(0, len(files), FOLDED_FILES)]
-        files = _made(run, derived(commits[0].phase, role, level), role, parts)
+        files = _made(run, derived_name(commits[0].phase, role, level), role, parts)
     return tuple(Input(file) for file in files)
 
 

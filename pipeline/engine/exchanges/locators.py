@@ -21,6 +21,6 @@ def rows_of(column: pa.ChunkedArray) -> pa.Array:
     return pa.array((column.to_numpy() & np.int64(2**LOCATOR_BITS - 1)).astype(np.uint32))
 
 
-def returning(table: pa.Table, locator: str = "locator") -> Buckets:
+def bucket_by_partition(table: pa.Table, locator: str = "locator") -> Buckets:
     """Return rows as an exchange by the partition of the locators in a column."""
     return write_buckets(table, table.column(locator).to_numpy().astype(np.int64) >> LOCATOR_BITS)

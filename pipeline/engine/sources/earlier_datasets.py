@@ -52,7 +52,7 @@ class Existing:
         }
 
 
-def existing(config: Config) -> list[Existing]:
+def earlier_partitions(config: Config) -> list[Existing]:
     """Return the partitions of all datasets of `against`, in order.
 
     Raises:

@@ -27,7 +27,7 @@ from dataset.store.web import is_web
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.config import Config, ConfigError
 from pipeline.engine.sources import cache
-from pipeline.engine.sources.patterns import MAGIC, matches, parted
+from pipeline.engine.sources.patterns import MAGIC, matches, split_pattern
 
 _KNOWN = "log/commoncrawl.json"
 _ASKERS = 8  # requests in flight, to the storage of sources
@@ -198,7 +198,7 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
     if magic and filesystem_.get_file_info(path).type == fs.FileType.File:
         magic = False  # a file of that very name is meant
     if magic:
-        base, below = parted(path, lambda name: filesystem_.get_file_info(name).type == fs.FileType.Directory)
+        base, below = split_pattern(path, lambda name: filesystem_.get_file_info(name).type == fs.FileType.Directory)
         selector = fs.FileSelector(base or "/" * local, allow_not_found=True, recursive=True)
         infos = [info for info in filesystem_.get_file_info(selector) if matches(info.path, base, below)]
     else:

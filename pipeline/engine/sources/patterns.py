@@ -13,7 +13,7 @@ from collections.abc import Callable
 MAGIC = re.compile(r"[*?\[]")
 
 
-def parted(path: str, is_folder: Callable[[str], bool]) -> tuple[str, str]:
+def split_pattern(path: str, is_folder: Callable[[str], bool]) -> tuple[str, str]:
     """Return the folder that a pattern's files lie below, and the pattern of their names below it.
 
     Args:
@@ -28,5 +28,5 @@ def parted(path: str, is_folder: Callable[[str], bool]) -> tuple[str, str]:
 
 
 def matches(path: str, folder: str, pattern: str) -> bool:
-    """Return whether a file below a folder has a name as the pattern says; both as `parted` has them."""
+    """Return whether a file below a folder has a name as the pattern says; both as `split_pattern` has them."""
     return fnmatch.fnmatchcase(path[len(folder) + 1 :] if folder else path.lstrip("/"), pattern)

@@ -20,7 +20,7 @@ from filters.images.perceptual import pdq
 from filters.lines import locate
 from pipeline.config import Config, check_files, options
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
-from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
+from pipeline.engine.phase import Context, Inputs, Result, Task, all_files, files_of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
@@ -143,9 +143,11 @@ def run(run: Run) -> None:
     )
     embeddings: list[dict[str, Inputs]] = [{} for _ in run.partitions]
     if config.model is not None and config.folders:
-        embeddings = of_each(run.map(embed, model, IMAGES_TABLE, units=True), "embeddings")
-    sets = {"index": every(indexed, "index")}
+        embeddings = files_of_each(run.map(embed, model, IMAGES_TABLE, units=True), "embeddings")
+    sets = {"index": all_files(indexed, "index")}
     limits = options(config, "min_quality", "max_colour_distance")
     nearest = run.map(find, limits, IMAGES_TABLE, shared=sets, each=embeddings)
-    copies = [{**embedded, **files} for embedded, files in zip(embeddings, of_each(nearest, "found"), strict=True)]
+    copies = [
+        {**embedded, **files} for embedded, files in zip(embeddings, files_of_each(nearest, "found"), strict=True)
+    ]
     run.decide(decide, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)

@@ -11,11 +11,11 @@ from filters.duplicates.exact import REPEATED, SPAM, DedupConfig
 from pipeline.config import Config, options
 from pipeline.engine.contract import CANDIDATE_ROWS, roles, settings
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
-from pipeline.engine.exchanges.gathering import exchange, folded
-from pipeline.engine.exchanges.locators import locators, returning, rows_of
+from pipeline.engine.exchanges.gathering import exchange, fold_tables
+from pipeline.engine.exchanges.locators import bucket_by_partition, locators, rows_of
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
-from pipeline.engine.sources.earlier_datasets import existing, kept_pairs
+from pipeline.engine.sources.earlier_datasets import earlier_partitions, kept_pairs
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
 from pipeline.stages.dedup import DEDUP
 
@@ -42,7 +42,7 @@ def texts(context: Context) -> Result:
 def spam(context: Context) -> Result:
     """Give texts on more distinct images than allowed, whatever the dataset's size, and how many there are in all."""
     keys = pa.concat_tables(context.table_list("keys"))
-    return Result().table("repeated", exact.repeated(keys, settings(DedupConfig, context.options)), REPEATED)
+    return Result().table("repeated", exact.repeated_texts(keys, settings(DedupConfig, context.options)), REPEATED)
 
 
 def _spam(context: Context) -> pa.Table:
@@ -91,7 +91,7 @@ def duplicates(context: Context) -> Result:
     keys = pa.concat_tables(context.table_list("keys"))
     config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
     verdicts = exact.duplicates(keys, config, context.options["against"])
-    return Result(buckets={"verdicts": returning(verdicts)})
+    return Result(buckets={"verdicts": bucket_by_partition(verdicts)})
 
 
 @phase(
@@ -116,7 +116,7 @@ def decide(context: Context) -> Result:
 
 def check(config: Config) -> None:
     """Check whether the datasets of `against` can be compared with, before any work is done. Raises ConfigError."""
-    existing(config)
+    earlier_partitions(config)
 
 
 def run(run: Run) -> None:
@@ -125,7 +125,7 @@ def run(run: Run) -> None:
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     by_text = exchange(run, run.map(texts, buckets), "keys")
     spam_texts = run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]})
-    repeated = {"repeated": folded(run, spam_texts, "repeated")}
+    repeated = {"repeated": fold_tables(run, spam_texts, "repeated")}
     by_url = exchange(run, run.map(urls, {**buckets, **options(config, "max_share_per_text")}, shared=repeated), "keys")
     known = run.do(
         against,
@@ -137,7 +137,7 @@ def run(run: Run) -> None:
                 {**there.options, **buckets},
                 hints={**there.hints, "partition": there.partition},
             )
-            for number, there in enumerate(existing(run.config))
+            for number, there in enumerate(earlier_partitions(run.config))
         ],
     )
     options_ = {**options(config, "texts_per_url"), "against": list(run.config.against)}

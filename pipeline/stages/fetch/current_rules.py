@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.images.observations import OK
-from crawl.images.rights import TEXTS, masked, refusal_of
+from crawl.images.rights import TEXTS, mask_personal_data, refusal_of
 from crawl.web.client import opted_out
 from dataset.hosts import hostname
 from dataset.schema import OBSERVATIONS, WISH
@@ -23,7 +23,7 @@ KEPT_OF_REFUSED = ("url", "origin", "status", "final_url", "attempts", "fetched_
 def with_masks(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
     """Return the observations; what was stored before the config asked for masks has them, too."""
     for name in TEXTS if kinds else ():
-        texts = [None if text is None else masked(text, kinds) for text in known.column(name).to_pylist()]
+        texts = [None if text is None else mask_personal_data(text, kinds) for text in known.column(name).to_pylist()]
         known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
     return known
 
@@ -45,7 +45,9 @@ def with_unread(known: pa.Table, licensed: pa.Table) -> pa.Table:
     return known
 
 
-def relisted(known: pa.Table, lists: HashLists, domains: Container[str], *, respects_data_mining: bool) -> pa.Table:
+def refuse_listed(
+    known: pa.Table, lists: HashLists, domains: Container[str], *, respects_data_mining: bool
+) -> pa.Table:
     """Return the observations; what a list holds by now is refused, though the store took it under an older list, and
     so is what prohibits data mining, though a config that did not heed that took it.
     """

@@ -148,7 +148,7 @@ def adopted_images(context: Context, urls: Sequence[str]) -> pa.Table:
     return images.take(pa.array(first))
 
 
-def seen(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def chunk_key(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return what of an observation decides what a chunk made after it is called."""
     return None if row is None else {name: row[name] for name in ("url", "outcome", "fetched_at")}
 

@@ -17,9 +17,9 @@ from crawl.images import img2dataset_import
 from crawl.images.ingest import Listed
 from crawl.images.observations import Ingested, Observation, RefusedBody, observe
 from crawl.images.parallel import in_order
-from crawl.units import watched
+from crawl.units import ingest_watched
 from crawl.web.config import FetchConfig
-from crawl.web.fetch import licensed
+from crawl.web.fetch import apply_licenses
 from crawl.web.response import Refused
 from crawl.web.rules.headers import check, licenses
 from crawl.wishes import Wish
@@ -43,8 +43,8 @@ def from_adopted(
         def listed(body: bytes, pdq: bytes | None) -> str | None:
             return lists.match_sha256(row["sha256"]) or lists.match(body, pdq)
 
-        with heartbeat.on(row["url"]):
-            return img2dataset_import.ingested(row, body, lambda body: take(body, listed))
+        with heartbeat.working_on(row["url"]):
+            return img2dataset_import.ingest_download(row, body, lambda body: take(body, listed))
 
     work = (
         (row["url"], row["length"], partial(taken, row, body))
@@ -101,7 +101,7 @@ def from_archives(
             archive_offset=row["offset"],
             wish=seen_.wish or unread,
         )
-    return done | licensed(done, [one for one in named if done[one[2]].image is not None], config, opted_out)
+    return done | apply_licenses(done, [one for one in named if done[one[2]].image is not None], config, opted_out)
 
 
 class _Capture(NamedTuple):
@@ -116,7 +116,7 @@ class _Capture(NamedTuple):
 def _taken(
     take: Callable[[bytes], Ingested | RefusedBody], url: str, body: bytes, refusal: RefusedBody | None
 ) -> Ingested | RefusedBody:
-    return refusal or watched(take, url, body)
+    return refusal or ingest_watched(take, url, body)
 
 
 def _values(response: ArchivedResponse) -> Callable[[str], Sequence[str]]:

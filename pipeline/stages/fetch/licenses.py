@@ -128,7 +128,7 @@ def one_a_pair(said: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(list(first.values()), SAID)
 
 
-def wanted(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:
+def urls_to_get(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:
     """Return the URLs to get; and those that the licenses of all their pages refuse, but for what could not be had or
     read.
     """

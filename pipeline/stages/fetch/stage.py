@@ -42,12 +42,12 @@ from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.plan import file_checksum
-from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost_verdicts, verdict_result
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE, LICENSED_TABLE
 from pipeline.stages.domain_lists import built_domains, domain_index, domain_task
 from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, licenses, redirects
-from pipeline.stages.fetch.current_rules import KEPT_OF_REFUSED, relisted, with_masks, with_unread
-from pipeline.stages.fetch.fetch_store import chunk_name, held_images, keep_locations, look, seen
+from pipeline.stages.fetch.current_rules import KEPT_OF_REFUSED, refuse_listed, with_masks, with_unread
+from pipeline.stages.fetch.fetch_store import chunk_key, chunk_name, held_images, keep_locations, look
 from pipeline.stages.fetch.from_archives import from_adopted, from_archives
 from pipeline.stages.fetch.licenses import SAID
 from pipeline.stages.fetch.progress import Tally, clear
@@ -78,7 +78,7 @@ def domains(context: Context) -> Result:
 def get(context: Context) -> Result:
     """Get every URL of the partition that the store lacks; then give the newest observation of each."""
     licensed = licenses.one_a_pair(context.concat("licensed", SAID))
-    urls, disowned = licenses.wanted(context, licensed)
+    urls, disowned = licenses.urls_to_get(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
     for unit, lost_unit in sorted(context.task.without.items()):
@@ -88,7 +88,7 @@ def get(context: Context) -> Result:
     known = store.newest(stored.rows)
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.files("domains")) or frozenset[str]()
-    is_damaged = pa.array(store.damaged(context.storage, known), pa.bool_())
+    is_damaged = pa.array(store.find_damaged(context.storage, known), pa.bool_())
     damaged, known = known.filter(is_damaged), known.filter(pc.invert(is_damaged))
     have = {row["url"]: row for row in known.to_pylist()}
     have |= {row["url"]: {**row, "outcome": DAMAGED} for row in damaged.to_pylist()}
@@ -103,10 +103,10 @@ def get(context: Context) -> Result:
         return Result()
     observations = store.restore(context.storage, damaged, observations)
     known = pa.concat_tables(
-        [known, damaged.filter(pc.invert(pa.array(store.damaged(context.storage, damaged), pa.bool_())))]
+        [known, damaged.filter(pc.invert(pa.array(store.find_damaged(context.storage, damaged), pa.bool_())))]
     )
     if observations:
-        name = chunk_name(context, need, [seen(have.get(url)) for url in need])
+        name = chunk_name(context, need, [chunk_key(have.get(url)) for url in need])
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
             store.write_chunk(context.storage, name, observations, stored.outdated)
         chunks = [*chunks, name]
@@ -114,7 +114,9 @@ def get(context: Context) -> Result:
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
     known = known.filter(pc.is_in(known["url"], pa.array(wanted, pa.string())))
     store.trim(context.storage, known)
-    listed_now = relisted(known, _hash_lists(context.options), domains, respects_data_mining=config.respect_data_mining)
+    listed_now = refuse_listed(
+        known, _hash_lists(context.options), domains, respects_data_mining=config.respect_data_mining
+    )
     unread = licensed.filter(pc.is_null(licensed["reason"]))
     masked = with_masks(listed_now, config.mask_personal_data)
     result = _images(context, with_unread(masked, unread), wanted, domains).table("licensed", licensed, SAID)
@@ -139,7 +141,7 @@ def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, 
     ]
     said = []
     if refused:
-        said.append(chunk_name(context, [row["url"] for row in rows], [seen(row) for row in rows]))
+        said.append(chunk_name(context, [row["url"] for row in rows], [chunk_key(row) for row in rows]))
         with contextlib.suppress(FileExistsError):  # said already
             store.write_chunk(context.storage, said[0], refused)
     return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows}), said
@@ -255,7 +257,7 @@ def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mappi
     parts = [
         urls[offset : offset + img2dataset_ray.SHARD_URLS] for offset in range(0, len(urls), img2dataset_ray.SHARD_URLS)
     ]
-    shards = {chunk_name(context, part, [seen(have.get(url)) for url in part]): part for part in parts}
+    shards = {chunk_name(context, part, [chunk_key(have.get(url)) for url in part]): part for part in parts}
     listed = context.files("domains")
     img2dataset_ray.distribute(
         context.storage, partial(_shard, context.storage.url, dict(context.options), listed), shards
@@ -330,10 +332,10 @@ def decide(context: Context) -> Result:
     """Give verdicts by sql/decisions/fetch.sql: what each pair's page permits, and the outcome of its image."""
     rows = alive_rows(context)
     images, licensed = context.table("images"), context.table("licensed")
-    wanted, _ = licenses.wanted(context, licensed)
+    wanted, _ = licenses.urls_to_get(context, licensed)
     asked = rows.filter(pc.is_in(rows.column("url"), pa.array(wanted, pa.string())))
     present = pc.is_in(asked.column("url"), value_set=images.column("url").combine_chunks())
-    missing = lost(context, asked, asked.filter(present).column("row"))
+    missing = lost_verdicts(context, asked, asked.filter(present).column("row"))
     verdicts = decide_by_sql(
         context, "decisions/fetch", rows, {"images": images, "licensed": licensed}, context.options
     )

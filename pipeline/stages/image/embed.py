@@ -13,9 +13,9 @@ from dataset import heartbeat
 from dataset.ledger.commits import Commit
 from dataset.schema import CLIP_SCORES, IMAGES
 from filters.images.embeddings import Head, OpenClipEncoder, cosines, from_column, load_head, to_column
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
-from pipeline.engine.phase import Context, Input, Result, Task, every, phase
+from pipeline.engine.phase import Context, Input, Result, Task, all_files, phase
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
@@ -129,7 +129,7 @@ def run_heads(run: Run) -> list[Commit]:
         {
             "column": "nsfw_probability" if head.name == config.nsfw_model else head.name,
             "checksum": embedding.head_checksum(head),
-            "head": {name: value for name, value in plain(vars(head)).items() if name != "path"},
+            "head": {name: value for name, value in to_builtins(vars(head)).items() if name != "path"},
         }
         for head in config.heads
     ]
@@ -142,5 +142,5 @@ def run_cutoffs(run: Run, measured: list[list[Commit]]) -> tuple[Input, ...]:
     wanted = [[name, column, str(share)] for name, (share, column) in run.config.image.shares.items()]
     if not wanted:
         return ()
-    inputs = {"measures": tuple(item for commits in measured for item in every(commits, "measures"))}
+    inputs = {"measures": tuple(item for commits in measured for item in all_files(commits, "measures"))}
     return (Input(run.one(cutoffs, Task(cutoffs.name, 0, inputs, {"quantiles": wanted})).files["cutoffs"]),)

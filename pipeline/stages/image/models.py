@@ -17,7 +17,7 @@ from filters.images.faces import Detector, FacesConfig
 from filters.images.faces import load as load_detector
 from filters.images.models import ImageModel, ModelError, Predictor, load
 from filters.lines import locate
-from pipeline.config import Config, ConfigError, plain
+from pipeline.config import Config, ConfigError, to_builtins
 from pipeline.engine.contract import settings
 from pipeline.engine.sources.plan import file_checksum
 from pipeline.stages.shown_images import IMAGES_AT_ONCE
@@ -28,7 +28,7 @@ def check(config: Config) -> None:
     sentence."""
     if config.faces.path:
         try:
-            detector(*described_detector(config.faces))
+            detector(*detector_options(config.faces))
         except FileNotFoundError:
             raise ConfigError(f"faces names {config.faces.path}, which does not exist") from None
         except ModelError as error:
@@ -47,14 +47,14 @@ def check(config: Config) -> None:
             raise ConfigError(f"{_key(model)}.answer is {model.answer}, but {model.path} answers {outputs} numbers")
 
 
-def described_detector(config: FacesConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+def detector_options(config: FacesConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return options and hints of a task that looks for faces. Raises FileNotFoundError."""
-    model = None if config.model is None else {**plain(asdict(config.model)), "path": ""}
+    model = None if config.model is None else {**to_builtins(asdict(config.model)), "path": ""}
     return {"model": model, "checksum": file_checksum(locate(config.path))}, {"path": location(config.path)}
 
 
 def detector(options: Mapping[str, Any], hints: Mapping[str, Any]) -> Detector:
-    """Return the detector of faces that `described_detector` describes. Raises ModelError."""
+    """Return the detector of faces that `detector_options` describes. Raises ModelError."""
     if options["model"] is None:
         return load_detector(hints["path"], None, options["checksum"])
     return load_detector("", settings(ImageModel, {**options["model"], "path": hints["path"]}), options["checksum"])
@@ -64,7 +64,7 @@ def _key(model: ScoringModel) -> str:
     return "image.nsfw_model" if model.name == NSFW.name else f"image.models.{model.name}"
 
 
-def described(
+def model_options(
     models: Sequence[ScoringModel], columns: Sequence[str], doubts: tuple[float, float] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return options and hints of a task that runs the models, each into its column: where a file lies changes no
@@ -74,7 +74,7 @@ def described(
     """
     options = []
     for model, column in zip(models, columns, strict=True):
-        values = {name: value for name, value in plain(asdict(model)).items() if name != "path"}
+        values = {name: value for name, value in to_builtins(asdict(model)).items() if name != "path"}
         item = {"column": column, "checksum": file_checksum(locate(model.path)), "model": values}
         if doubts is not None:
             bounds = [nsfw_int8.GLANCE_SIZE, *doubts]
@@ -96,7 +96,7 @@ def measure(
 
     Args:
         images: with `blob`, `blob_offset` and `blob_length`.
-        options, hints: of `described`.
+        options, hints: of `model_options`.
 
     Raises:
         ModelError: a model cannot be run, or answers an image with no finite number.

@@ -14,10 +14,10 @@ from dataset.ledger.commits import Commit
 from dataset.schema import CELLS, IMAGES
 from dataset.store.storage import Storage, absolute
 from filters.duplicates.evaluation_sets import SUFFIXES
-from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, sampled
+from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, is_sampled
 from filters.images.embeddings import from_column, to_column
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.phase import Context, Input, Result, Task, every, phase
+from pipeline.engine.phase import Context, Input, Result, Task, all_files, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.plan import file_checksum
 from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
@@ -39,7 +39,7 @@ def sample(context: Context) -> Result:
     """Give some of the partition's images, by a hash of their address."""
     images, embeddings = embedded_images(context)
     ids = words64(images.column("url_id"))[:, 0]
-    chosen = pa.array(sampled(ids, context.options["share"], context.options["seed"]))
+    chosen = pa.array(is_sampled(ids, context.options["share"], context.options["seed"]))
     table = pa.table({"url_id": images.column("url_id"), "embedding": embeddings.column("embedding")})
     return Result().table("sample", table.filter(chosen))
 
@@ -117,7 +117,7 @@ def run_cells(run: Run, embedded: Sequence[Commit]) -> tuple[list[Commit], tuple
     count = config.cells(images)
     share = max(SAMPLE_PER_CELL * count, LEAST_SAMPLE) / max(images, 1)
     drawn = run.map(sample, {**seed, "share": min(1.0, share)}, IMAGES_TABLE, EMBEDDINGS_TABLE)
-    parted = run.one(cells, Task(cells.name, 0, {"sample": every(drawn, "sample")}, {**seed, "cells": count}))
+    parted = run.one(cells, Task(cells.name, 0, {"sample": all_files(drawn, "sample")}, {**seed, "cells": count}))
     where = {"centres": (Input(parted.files["centres"]),)}
     placed = run.map(cell, {}, EMBEDDINGS_TABLE, shared=where)
     run.leave(CELLS_TABLE, placed, "measures")
@@ -132,4 +132,4 @@ def run_cells(run: Run, embedded: Sequence[Commit]) -> tuple[list[Commit], tuple
         )
         for number, folder in enumerate(config.target_folders)
     ]
-    return placed, every(run.do(target, aimed), "targets") if aimed else ()
+    return placed, all_files(run.do(target, aimed), "targets") if aimed else ()

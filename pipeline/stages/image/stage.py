@@ -14,7 +14,7 @@ from pipeline.config import Config, check_files, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, beside, decide_by_sql, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, left_join_by_row, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import EMBEDDINGS_TABLE, FACES_TABLE, IMAGES_TABLE
 from pipeline.stages.image import IMAGE, embed, encoder, semantic
@@ -109,10 +109,10 @@ def decide(context: Context) -> Result:
     images = context.table("images")
     measures = rows.select(["row"])
     for table in context.table_list("of_pairs"):
-        measures = beside(measures, measures.column("row"), table)
+        measures = left_join_by_row(measures, measures.column("row"), table)
     for table in context.table_list("of_images"):
         shown = images_of(rows.take(pc.index_in(measures["row"], rows["row"].combine_chunks())), images)
-        measures = beside(measures, shown.column("row"), table)
+        measures = left_join_by_row(measures, shown.column("row"), table)
     if targets := context.table_list("targets"):
         measures = measures.append_column("target_images", semantic.target_images(measures, targets))
     names = [name for name in measures.column_names if name != "row"]
@@ -148,7 +148,7 @@ def _measure(run: Run, phase_: Phase, values: dict[str, Any], hints: dict[str, A
 
 def _look_for_faces(run: Run) -> list[Commit]:
     """Have the detector measure every partition; pack reads it again."""
-    looked = _measure(run, faces, *image_models.described_detector(run.config.faces))
+    looked = _measure(run, faces, *image_models.detector_options(run.config.faces))
     run.leave(FACES_TABLE, looked, "measures")
     return looked
 
@@ -175,11 +175,11 @@ def run(run: Run) -> None:
     of_pairs: list[list[Commit]] = []
     targets: tuple[Input, ...] = ()
     if config.nsfw is not None:
-        described = image_models.described([config.nsfw], ["nsfw_probability"], config.nsfw_doubts)
+        described = image_models.model_options([config.nsfw], ["nsfw_probability"], config.nsfw_doubts)
         of_images.append(_measure(run, nsfw, *described))
     if config.own_models:
         columns = [model.name for model in config.own_models]
-        of_images.append(_measure(run, models, *image_models.described(config.own_models, columns)))
+        of_images.append(_measure(run, models, *image_models.model_options(config.own_models, columns)))
     if run.config.faces.path:
         of_images.append(_look_for_faces(run))
     if config.embedding_model:
@@ -191,7 +191,7 @@ def run(run: Run) -> None:
         if run.config.semantic.wanted:
             placed, targets = semantic.run_cells(run, embedded)
             of_images.append(placed)
-    if functions := custom_filters.measuring(run.config, "image"):
+    if functions := custom_filters.measuring_filters(run.config, "image"):
         answered = _measure(run, custom, {"filters": functions})
         custom_filters.check_answers(run, "image", PAIRS, _measures(run.config), answered, list(config.shares))
         of_pairs.append(answered)
@@ -208,6 +208,6 @@ def run(run: Run) -> None:
         }
         for number in range(len(run.partitions))
     ]
-    filters = {"filters": custom_filters.deciding(run.config, "image")}
+    filters = {"filters": custom_filters.deciding_filters(run.config, "image")}
     shared = {"cutoffs": shares, "targets": targets}
     run.decide(decide, {**keys, **filters}, IMAGES_TABLE, shared=shared, each=measures)

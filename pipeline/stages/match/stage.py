@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.schema import MATCHES, QUERIES, VERDICTS
-from dataset.store.mapped import mapped
+from dataset.store.mapped import map_file
 from filters.lines import read_lines
 from filters.queries.build import check_all, load_all
 from filters.queries.match import STOPWORDS, Matcher, match_by_language
-from pipeline.config import Config, ConfigError, options, plain
+from pipeline.config import Config, ConfigError, options, to_builtins
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
+from pipeline.engine.phase import Context, Input, Result, Task, all_files, files_of_each, phase
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide_by_sql, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, measure_in_slices, take_units, verdict_result
 from pipeline.stages.artifacts import MATCHES_TABLE, QUERY_LIST, TEXT_TABLE
 from pipeline.stages.match import MATCH
 
@@ -71,7 +71,7 @@ def measure(context: Context) -> Result:
         ids = match_by_language(texts, _languages(context, rows), by_language) if lists else matchers[0].match(texts)
         return pa.table({"row": rows.column("row"), "query_ids": ids})
 
-    table = sliced(context, take_units(context, every), _TEXTS_AT_ONCE, found, of=every)
+    table = measure_in_slices(context, take_units(context, every), _TEXTS_AT_ONCE, found, of=every)
     matches = pc.sum(pc.list_value_length(table["query_ids"])).as_py() or 0
     return Result(counts={"matches": matches}).table("measures", table, MATCHES)
 
@@ -89,7 +89,7 @@ def _matchers(context: Context) -> list[Matcher]:
         del _mapped[checksum]
     for item in items:
         if item.checksum not in _mapped:
-            _mapped[item.checksum] = Matcher.from_arrow(mapped(context.storage, item.file))
+            _mapped[item.checksum] = Matcher.from_arrow(map_file(context.storage, item.file))
     return [_mapped[item.checksum] for item in items]
 
 
@@ -126,7 +126,7 @@ def run(run: Run) -> None:
     """Load the queries, match, decide."""
     names = run.config.match.queries
     checksums = _source(names) if isinstance(names, str) else {key: _source(name) for key, name in names.items()}
-    listed_queries = run.one(queries, Task(queries.name, 0, {}, {"queries": plain(names), "checksum": checksums}))
+    listed_queries = run.one(queries, Task(queries.name, 0, {}, {"queries": to_builtins(names), "checksum": checksums}))
     query_list = Input(listed_queries.files["queries"])
     run.artifacts.leave(QUERY_LIST, query_list)
     listed = {"queries": (query_list,)}
@@ -135,11 +135,11 @@ def run(run: Run) -> None:
     texts = [TEXT_TABLE] if lists else []
     which: list[dict[str, Any]] = [{"language": name} for name, _ in lists] or [{}]
     built = run.do(index, [Task(index.name, number, listed, {**rule, **item}) for number, item in enumerate(which)])
-    matchers = {"matcher": every(built, "matcher")}
+    matchers = {"matcher": all_files(built, "matcher")}
     measured = run.map(measure, {"lists": lists} if lists else {}, *texts, shared=matchers, units=True)
     run.leave(MATCHES_TABLE, measured, "measures")
     ignored = listed_queries.facts["stopwords"] if run.config.match.ignore_stopwords else []
-    run.decide(decide, {**rule, "ignored_query_ids": ignored}, *texts, each=of_each(measured, "measures"))
+    run.decide(decide, {**rule, "ignored_query_ids": ignored}, *texts, each=files_of_each(measured, "measures"))
 
 
 def _source(name: str) -> str:

@@ -21,7 +21,7 @@ from filters.images.embeddings import from_column
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
-from pipeline.engine.exchanges.locators import locators, returning, rows_of
+from pipeline.engine.exchanges.locators import bucket_by_partition, locators, rows_of
 from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide_by_sql
@@ -85,7 +85,7 @@ def semantic(context: Context) -> Result:
         ],
         schema=FOUND,
     )
-    return Result(counts={"images": len(cell)}, buckets={"found": returning(rows)})
+    return Result(counts={"images": len(cell)}, buckets={"found": bucket_by_partition(rows)})
 
 
 def run_duplicates(run: Run, looked_at: Sequence[Mapping[str, Inputs]]) -> list[Inputs]:

@@ -9,7 +9,7 @@ from crawl.images.store import read_images
 from dataset.images import open_stored
 from dataset.schema import IMAGES, VERDICTS
 from filters.duplicates import near
-from filters.duplicates.copies import COPIES, apart, with_copies
+from filters.duplicates.copies import COPIES, separate_copies, with_copies
 from filters.duplicates.near import CLUSTERS, EDGES, MEMBERS, NODES, NearDupConfig
 from filters.duplicates.stars import bucket_words
 from filters.images.perceptual import short_hash
@@ -17,13 +17,13 @@ from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
-from pipeline.engine.exchanges.locators import returning
-from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
+from pipeline.engine.exchanges.locators import bucket_by_partition
+from pipeline.engine.phase import Context, Input, Inputs, Result, Task, files_of_each, phase
 from pipeline.engine.run import Run
-from pipeline.engine.sources.earlier_datasets import existing, kept_images
+from pipeline.engine.sources.earlier_datasets import earlier_partitions, kept_images
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
-from pipeline.stages.components import Connecting, answered, by_node
+from pipeline.stages.components import Connecting, by_node, component_labels
 from pipeline.stages.neardup import NEARDUP, semantic
 from pipeline.stages.shown_images import lost_images, measure_shown, shown_images
 
@@ -67,7 +67,7 @@ def map_(context: Context) -> Result:
     bucket.
     """
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
-    here, copies = apart(near.nodes(shown_images(context), context.task.partition, hashes))
+    here, copies = separate_copies(near.nodes(shown_images(context), context.task.partition, hashes))
     return _scattered(context, here).table("copies", copies, COPIES)
 
 
@@ -112,8 +112,8 @@ CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_s
 @phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))
 def components(context: Context) -> Result:
     """Give what each image of this bucket is connected to; each returns to its partition."""
-    labelled = answered(context, pa.int64())
-    return Result(counts={"images": labelled.num_rows}, buckets={"components": returning(labelled, "node")})
+    labelled = component_labels(context, pa.int64())
+    return Result(counts={"images": labelled.num_rows}, buckets={"components": bucket_by_partition(labelled, "node")})
 
 
 @phase(
@@ -143,7 +143,7 @@ def clusters(context: Context) -> Result:
     """Give which image stands for which, of this bucket's components; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
     decided = near.clusters(context.concat("members", MEMBERS), config)
-    return Result(counts={"images": decided.num_rows}, buckets={"clusters": returning(decided)})
+    return Result(counts={"images": decided.num_rows}, buckets={"clusters": bucket_by_partition(decided)})
 
 
 @phase(
@@ -174,7 +174,7 @@ def run(run: Run) -> None:
     config = {"neardup": options(section)}
     hashes: list[dict[str, Inputs]] = [{} for _ in run.partitions]
     if section.hash != "pdq":
-        hashes = of_each(run.map(hash_, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
+        hashes = files_of_each(run.map(hash_, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
     keyed = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
     mapped = run.map(map_, keyed, IMAGES_TABLE, each=hashes)
     scattered = mapped + run.do(
@@ -187,7 +187,7 @@ def run(run: Run) -> None:
                 {**keyed, **there.options, "number": len(run.partitions) + number},
                 hints=there.hints,
             )
-            for number, there in enumerate(existing(run.config))
+            for number, there in enumerate(earlier_partitions(run.config))
         ],
     )
     by_look = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
@@ -211,7 +211,7 @@ def run(run: Run) -> None:
     returned = exchange(run, clustered, "clusters")
     looked_at = [
         {"clusters": returned.bucket(partition.number), **copies}
-        for partition, copies in zip(run.partitions, of_each(mapped, "copies"), strict=True)
+        for partition, copies in zip(run.partitions, files_of_each(mapped, "copies"), strict=True)
     ]
     alike = semantic.run_duplicates(run, looked_at)
     reads = [

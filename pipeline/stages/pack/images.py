@@ -184,7 +184,7 @@ def is_worth_it(run: Run, shards: int, of: int) -> bool:
     return not run.storage.local and (shards > FEW_SHARDS * of or has_any(run.storage, images))
 
 
-def moved(
+def move_images(
     run: Run, tasks: list[Task], options: Mapping[str, Any], each: Sequence[Mapping[str, Inputs]], total_bytes: int
 ) -> list[Task]:
     """Return the tasks that write shards, as they read their images.

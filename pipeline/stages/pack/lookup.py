@@ -18,7 +18,7 @@ from dataset.tables import ROW_GROUP_ROWS, GrowingParquet
 from pipeline.engine.contract import roles
 from pipeline.engine.exchanges.exchange import Buckets, bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
-from pipeline.engine.phase import Context, Input, Inputs, Result, Task, every, phase
+from pipeline.engine.phase import Context, Input, Inputs, Result, Task, all_files, phase
 from pipeline.engine.run import Run
 from pipeline.stages.artifacts import CANDIDATE_FILES, IMAGES_TABLE
 from pipeline.stages.pack import PACK
@@ -125,7 +125,7 @@ def tasks(
             Task(
                 sample_keys.name,
                 number,
-                {"samples": every(packed[first : first + together], "samples")},
+                {"samples": all_files(packed[first : first + together], "samples")},
                 {**parts, "first_shard": first},
             )
             for number, first in enumerate(range(0, len(packed), together))

@@ -20,13 +20,13 @@ from pipeline.engine.exchanges.exchange import (
     bucket_of,
     write_buckets,
 )
-from pipeline.engine.exchanges.gathering import exchange, folded
-from pipeline.engine.exchanges.locators import locators, returning
+from pipeline.engine.exchanges.gathering import exchange, fold_tables
+from pipeline.engine.exchanges.locators import bucket_by_partition, locators
 from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
-from pipeline.stages.components import Connecting, answered, by_node
+from pipeline.stages.components import Connecting, by_node, component_labels
 from pipeline.stages.pack import PACK
 from pipeline.stages.shown_images import images_of
 
@@ -75,7 +75,7 @@ def captions(context: Context) -> Result:
     """Give which pairs have a caption that stands on other images, too; by image."""
     rows = context.concat("groups", heldout.GROUPS)
     counts = {"captions": pc.count_distinct(rows.column("caption_key")).as_py()}
-    return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared(rows), "image_key")})
+    return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared_captions(rows), "image_key")})
 
 
 @phase(
@@ -105,8 +105,8 @@ CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", hel
 )
 def roots(context: Context) -> Result:
     """Give the least caption that each pair's is connected to; by image."""
-    known = answered(context, heldout.KEY)
-    rooted = heldout.rooted(context.concat("groups", heldout.GROUPS), known)
+    known = component_labels(context, heldout.KEY)
+    rooted = heldout.root_pairs(context.concat("groups", heldout.GROUPS), known)
     return Result(buckets={"pairs": _by(context, rooted, "image_key")})
 
 
@@ -135,7 +135,7 @@ def members(context: Context) -> Result:
 def chosen(context: Context) -> Result:
     """Give the components that are held out."""
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
-    components = heldout.chosen(context.concat("members", heldout.MEMBERS), count, share, seed)
+    components = heldout.choose_components(context.concat("members", heldout.MEMBERS), count, share, seed)
     return Result().table("chosen", components, heldout.CHOSEN)
 
 
@@ -153,9 +153,9 @@ def split(context: Context) -> Result:
     """
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
     pairs, out = context.concat("pairs", heldout.ROOTED), context.concat("chosen", heldout.CHOSEN)
-    locator = heldout.held(pairs, out, count, share, seed)
+    locator = heldout.heldout_locators(pairs, out, count, share, seed)
     table = pa.table([locator], schema=HELD)
-    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": returning(table)})
+    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": bucket_by_partition(table)})
 
 
 def _by(context: Context, table: pa.Table, key: str) -> Buckets:
@@ -190,7 +190,7 @@ def run(run: Run) -> tuple[int, int, Exchange]:
     rooted = run.reduce(roots, buckets, {"groups": [by_caption], "edges": [connected]})
     by_image = {"pairs": [exchange(run, rooted, "pairs")]}
     counted = exchange(run, run.reduce(members, buckets, by_image), "members")
-    out = {"chosen": folded(run, run.reduce(chosen, rule, {"members": [counted]}), "chosen")}
+    out = {"chosen": fold_tables(run, run.reduce(chosen, rule, {"members": [counted]}), "chosen")}
     returned = run.reduce(split, rule, by_image, shared=out)
     count, distinct = (
         sum(commit.counts[name] for commit in some) for some, name in ((returned, "heldout"), (marked, "captions"))

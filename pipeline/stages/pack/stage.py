@@ -28,13 +28,13 @@ from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchanges import gathering
 from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
-from pipeline.engine.exchanges.gathering import exchange, folded, in_two_steps
-from pipeline.engine.phase import Context, Result, Task, every, phase
+from pipeline.engine.exchanges.gathering import exchange, fold_tables, in_two_steps
+from pipeline.engine.phase import Context, Result, Task, all_files, phase
 from pipeline.engine.run import Run
 from pipeline.engine.temporary_phases import forget
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.artifacts import FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
-from pipeline.stages.balance_phases import COUNTS, summed
+from pipeline.stages.balance_phases import COUNTS, sum_counts
 from pipeline.stages.pack import PACK, images, lookup, split
 from pipeline.stages.pack.split import HELD
 from pipeline.stages.shown_images import images_of
@@ -183,7 +183,7 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     version=3,
     reads=roles(samples=SAMPLES),
     gives=roles("index", kept=COUNTS),
-    folds={"kept": summed},
+    folds={"kept": sum_counts},
 )
 def index(context: Context) -> Result:
     """Give a part of `shards/index`: where the samples of some shards lie; and how many of them each query has."""
@@ -191,7 +191,7 @@ def index(context: Context) -> Result:
     for samples in context.each("samples", [*SHARD_INDEX.names, "query_ids"]):
         counted.append(counts(samples.column("query_ids").combine_chunks()).cast(COUNTS))
         table = pa.concat_tables([table, samples.select(SHARD_INDEX.names)])
-    result = Result(counts={"rows": table.num_rows}).table("kept", summed(counted), COUNTS)
+    result = Result(counts={"rows": table.num_rows}).table("kept", sum_counts(counted), COUNTS)
     part = f"{INDEX_PARTS}/{context.task.partition:05d}.parquet"
     result.files["index"] = (part, to_parquet(table, SHARD_INDEX))
     return result
@@ -206,7 +206,7 @@ def index(context: Context) -> Result:
 )
 def queries(context: Context) -> Result:
     """Give the query list with how many pairs each query had before the first balance, and has in the dataset."""
-    kept = summed(context.table_list("kept"))
+    kept = sum_counts(context.table_list("kept"))
     tables = {"queries": context.table("queries"), "candidates": context.table("counts"), "kept": kept}
     return Result().table("queries", sql.run(sql.load("exchange/query_counts"), tables))
 
@@ -261,7 +261,7 @@ def run(run: Run) -> None:
             for number, (name, split_name) in enumerate(names)
         ],
         rows=run.alive,
-        prepare=lambda tasks: images.moved(run, tasks, dealt, heldout, image_bytes),
+        prepare=lambda tasks: images.move_images(run, tasks, dealt, heldout, image_bytes),
     )
     forget(run.storage, PACK)
     written = sum(commit.counts["rows"] for commit in packed)
@@ -269,7 +269,7 @@ def run(run: Run) -> None:
         raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
     shards_per_part = max(1, SAMPLES_PER_PART // config.samples_per_shard)
     parts = [packed[first : first + shards_per_part] for first in range(0, len(packed), shards_per_part)]
-    tasks = [Task(index.name, number, {"samples": every(part, "samples")}, {}) for number, part in enumerate(parts)]
+    tasks = [Task(index.name, number, {"samples": all_files(part, "samples")}, {}) for number, part in enumerate(parts)]
     indexed = run.do(index, tasks, rows=written)
     counted = run.one(
         queries,
@@ -277,7 +277,7 @@ def run(run: Run) -> None:
             queries.name,
             0,
             {
-                "kept": folded(run, indexed, "kept"),
+                "kept": fold_tables(run, indexed, "kept"),
                 "queries": (run.artifacts.take(QUERY_LIST),),
                 "counts": (run.artifacts.take(MATCHED_COUNTS),),
             },

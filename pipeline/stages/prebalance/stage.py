@@ -15,7 +15,7 @@ from filters.queries import language_caps
 from pipeline.engine.artifacts import Partition
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
-from pipeline.engine.exchanges.gathering import exchange, folded
+from pipeline.engine.exchanges.gathering import exchange, fold_tables
 from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
@@ -134,7 +134,7 @@ def run(run: Run) -> None:
     run.artifacts.leave(MATCHED_COUNTS, balanced.counts)
     share = {"pairs_per_partition": run.config.run.pairs_per_partition}
     hosts = [exchange(run, balanced.commits, "hosts")]
-    host_lanes = folded(run, run.reduce(route, share, {"hosts": hosts}, range(balanced.host_buckets)), "lanes")
+    host_lanes = fold_tables(run, run.reduce(route, share, {"hosts": hosts}, range(balanced.host_buckets)), "lanes")
     lanes = {"lanes": host_lanes}
     count = bucket_count(run.alive, run.config.run.pairs_per_partition)
     tables = (MATCHES_TABLE, ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE)

@@ -20,16 +20,23 @@ from filters.texts.domains import ENTRY
 from filters.texts.language import GUESS
 from filters.texts.not_captions import FOUND
 from filters.texts.repeats import REPEATS, SAMPLES
-from filters.texts.text import TextConfig, listed, measure_text, word_files
-from filters.texts.wording import reworded
-from pipeline.config import Config, ConfigError, check_files, options, plain
+from filters.texts.text import TextConfig, as_names, measure_text, word_files
+from filters.texts.wording import reword
+from pipeline.config import Config, ConfigError, check_files, options, to_builtins
 from pipeline.engine.contract import CANDIDATE_ROWS, roles, settings
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
-from pipeline.engine.phase import Context, Input, Inputs, Result, of_each, phase
+from pipeline.engine.phase import Context, Input, Inputs, Result, files_of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.plan import file_checksum
-from pipeline.engine.verdicts import alive_rows, beside, decide_by_sql, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import (
+    alive_rows,
+    decide_by_sql,
+    left_join_by_row,
+    measure_in_slices,
+    take_units,
+    verdict_result,
+)
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
 from pipeline.stages.domain_lists import built_domains, domain_index, domain_task
@@ -94,7 +101,7 @@ def repeats(context: Context) -> Result:
             of_parts.append(sent.group_by(["site", "home"]).aggregate([]))
             yield sent.select(SAMPLES.names)
 
-    repeated = site_repeats.repeats(site_repeats.narrowed(parts()), settings(TextConfig, context.options))
+    repeated = site_repeats.repeats(site_repeats.narrow_samples(parts()), settings(TextConfig, context.options))
     homes = pa.concat_tables(of_parts).group_by(["site", "home"]).aggregate([])
     order = [(name, "ascending") for name in ("home", *REPEATS.names)]
     returned = homes.join(repeated, "site", join_type="inner").sort_by(order)
@@ -116,7 +123,7 @@ def captions(context: Context) -> Result:
     rows = alive_rows(context, ["url", "text", "host", "page_url", "page_language"])
     keys = {name: context.options[name] for name in _KEEPING_TEXTS}
     config = settings(TextConfig, keys)
-    texts, changes = reworded(rows, config)
+    texts, changes = reword(rows, config)
     # What was encoded was not seen when the text was first written.
     is_other = pc.greater(pc.list_value_length(changes), 0)
     if pc.any(is_other).as_py():
@@ -154,7 +161,7 @@ def measure(context: Context) -> Result:
 
     bytes_each = rows["text"].nbytes // max(1, rows.num_rows) + 1
     size = min(_TEXTS_AT_ONCE, _BYTES_AT_ONCE // bytes_each + 1)
-    return Result().table("measures", sliced(context, rows, size, measured, of=alive))
+    return Result().table("measures", measure_in_slices(context, rows, size, measured, of=alive))
 
 
 @phase(
@@ -195,7 +202,7 @@ def decide(context: Context) -> Result:
     measures, names = context.table("measures"), list[str]()
     for table in context.table_list("own"):
         names = [name for name in table.column_names if name != "row"]
-        measures = beside(measures, measures.column("row"), table)
+        measures = left_join_by_row(measures, measures.column("row"), table)
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     config = context.options["text"]
     verdicts = decide_by_sql(
@@ -210,7 +217,7 @@ def check(config: Config) -> None:
     if config.text.language_model != "builtin":
         check_files("text.language_model", [config.text.language_model])
     check_files("text.blocklist", word_files(config.text))
-    check_files("text.blocked_domains", listed(config.text.blocked_domains))
+    check_files("text.blocked_domains", as_names(config.text.blocked_domains))
     custom_filters.check(config, "text", CANDIDATES, MEASURES)
 
 
@@ -227,10 +234,10 @@ def run(run: Run) -> None:
     lists = _listed_domains(run)
     measured = run.map(measure, keys, shared=lists, units=True)
     surroundings = options(config, "language_context", "language_min_probability")
-    measured = run.map(context, surroundings, each=of_each(measured, "measures"))
+    measured = run.map(context, surroundings, each=files_of_each(measured, "measures"))
     run.leave(TEXT_TABLE, measured, "measures")
-    measures = of_each(measured, "measures")
-    if functions := custom_filters.measuring(run.config, "text"):
+    measures = files_of_each(measured, "measures")
+    if functions := custom_filters.measuring_filters(run.config, "text"):
         answered = run.map(custom, {"filters": functions}, units=True)
         measures = [
             {**item, "own": (Input(commit.files["measures"]),)} for item, commit in zip(measures, answered, strict=True)
@@ -240,8 +247,8 @@ def run(run: Run) -> None:
     run.decide(
         decide,
         {
-            "text": {**plain(asdict(config)), "allowed_hosts": allowed},
-            "filters": custom_filters.deciding(run.config, "text"),
+            "text": {**to_builtins(asdict(config)), "allowed_hosts": allowed},
+            "filters": custom_filters.deciding_filters(run.config, "text"),
         },
         each=measures,
     )
@@ -269,7 +276,7 @@ def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:
     Raises:
         ConfigError: it names a category that no list has.
     """
-    names = list(listed(run.config.text.blocked_domains))
+    names = list(as_names(run.config.text.blocked_domains))
     if not names:
         return {}
     built = run.one(domains, domain_task(domains.name, names))

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crawl.images.img2dataset_import import ADOPTED, check, index, ingested, read
+from crawl.images.img2dataset_import import ADOPTED, check, index, ingest_download, read
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, RefusedBody
 from tests.crawl.downloads import download
@@ -42,7 +42,7 @@ def test_what_was_downloaded_is_found_under_its_canonical_address(server: Hostil
     assert sorted(url.rpartition("/")[2] for url in found) == ["ok1", "ok2", "ok3"]
     assert set(rows["host"].to_pylist()) == {"localhost"}
     for row, body in read(rows, 10**6):
-        result = ingested(row, body, accept)
+        result = ingest_download(row, body, accept)
         assert isinstance(result, Ingested)
         assert (result.width, result.height, result.original_width, result.original_height) == (90, 60, 90, 60)
         assert (result.md5, result.media_type) == (None, None)
@@ -58,7 +58,7 @@ def test_the_original_s_checksum_is_kept(server: HostileServer, shard: Path) -> 
 def test_too_many_bytes_are_not_read(shard: Path) -> None:
     for row, body in read(index(str(shard)), 10):
         assert body is None
-        refusal = ingested(row, body, accept)
+        refusal = ingest_download(row, body, accept)
         assert isinstance(refusal, RefusedBody) and refusal.outcome == "body_too_large"
 
 

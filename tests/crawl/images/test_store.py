@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.images.observations import Ingested, Observation, RefusedBody, observe
-from crawl.images.store import FOLDER, damaged, discard, newest, read_chunk, read_images, restore, trim, write_chunk
+from crawl.images.store import (
+    FOLDER,
+    discard,
+    find_damaged,
+    newest,
+    read_chunk,
+    read_images,
+    restore,
+    trim,
+    write_chunk,
+)
 from dataset.ids import checksum
 from dataset.ledger.damage import DamagedError
 from dataset.schema import OBSERVATIONS
@@ -182,7 +192,7 @@ def test_a_blob_that_is_lost_is_made_anew_byte_for_byte(storage: Storage, found:
     blob, _ = write_chunk(storage, "a", observations)
     storage.write(blob, found)
     table = read_chunk(storage, "a")
-    lost = table.filter(pa.array(damaged(storage, table)))
+    lost = table.filter(pa.array(find_damaged(storage, table)))
     assert restore(storage, lost, [*observations, failed("http://c/")]) == [
         *(item for item in observations if item.url not in lost["url"].to_pylist()),
         failed("http://c/"),

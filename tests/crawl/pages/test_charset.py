@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.pages.charset import decoded, own_declaration
+from crawl.pages.charset import own_declaration, to_utf8
 
 NONE = "windows-1252"  # what the suite expects where nothing is declared
 PRAGMA = 'http-equiv="Content-Type"'
@@ -121,11 +121,11 @@ def test_what_a_page_declares(page: str, encoding: str) -> None:
     ],
 )
 def test_what_comes_before_what(page: bytes, declared: str | None, encoding: str) -> None:
-    assert decoded(page, declared).encoding == encoding
+    assert to_utf8(page, declared).encoding == encoding
 
 
 def test_no_mark_is_left() -> None:
-    assert decoded(b"\xef\xbb\xbf\xc3\xa9").html == decoded(b"\xff\xfe\xe9\x00").html == "é".encode()
+    assert to_utf8(b"\xef\xbb\xbf\xc3\xa9").html == to_utf8(b"\xff\xfe\xe9\x00").html == "é".encode()
 
 
 @settings(max_examples=100)

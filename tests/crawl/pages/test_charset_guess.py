@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.encodings import LABELS
-from crawl.pages.charset import decoded
+from crawl.pages.charset import to_utf8
 from crawl.pages.charset_guess import guess
 
 WESTERN = {
@@ -64,7 +64,7 @@ def page_of(text: str, codec: str) -> bytes:
     ],
 )
 def test_pages_that_do_not_say_their_encoding(text: str, codec: str) -> None:
-    assert TEXTS[text] in decoded(page_of(TEXTS[text], codec)).html.decode()
+    assert TEXTS[text] in to_utf8(page_of(TEXTS[text], codec)).html.decode()
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_utf8_with_damage_is_utf8() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_become_utf8(page: bytes) -> None:
     for label in (None, "euc-jp", "iso-2022-jp", "big5"):
-        decoded(page, label).html.decode("utf-8", "replace")
+        to_utf8(page, label).html.decode("utf-8", "replace")

@@ -13,7 +13,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 import crawl.pages.html
 from crawl.pages.html import Page, parse_page
-from crawl.pages.simplified import _open_at_most, is_affordable, simplified
+from crawl.pages.simplified import _open_at_most, is_affordable, simplify_page
 from tests.crawl.pages.test_html import rows
 from tests.crawl.work import calls
 
@@ -96,7 +96,7 @@ def test_the_work_for_a_page_grows_with_its_length(name: str) -> None:
 @pytest.mark.parametrize("n", [500, 4_000])
 def test_a_tree_is_no_larger_than_its_page_allows(name: str, n: int) -> None:
     data = page(name, n)
-    tree = LexborHTMLParser(data if is_affordable(data) else simplified(data))
+    tree = LexborHTMLParser(data if is_affordable(data) else simplify_page(data))
     assert len(tree.css("*")) < max(1_100_000, len(data))
 
 
@@ -195,7 +195,7 @@ def test_a_page_made_simple_says_what_it_said(parts: list[str]) -> None:
     """Whatever is not kept changes nothing, where figures and links are closed as they were opened."""
     body = "".join(parts)
     data = f"<html lang=de><figure><a href=c.jpg>link</a>{FIGURE}</figure>{body}".encode()
-    whole, simple = (what(parse_page(of, SOURCES)) for of in (data, simplified(data)))
+    whole, simple = (what(parse_page(of, SOURCES)) for of in (data, simplify_page(data)))
     assert simple == whole
 
 
@@ -206,7 +206,7 @@ def test_what_is_left_out_cannot_join_to_a_tag() -> None:
         b"<</b>img src=a alt=b>",
         b"<<script></script>img src=a>",
     ):
-        assert parse_page(data, ("alt",)).urls == parse_page(simplified(data), ("alt",)).urls == []
+        assert parse_page(data, ("alt",)).urls == parse_page(simplify_page(data), ("alt",)).urls == []
 
 
 @pytest.mark.parametrize("attribute", ["x='>'", 'x = ">"', "x<", "x='<p>'", "x/", "x=y>z"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.pages.charset import decoded
+from crawl.pages.charset import to_utf8
 from crawl.pages.html import Page, open_graph, parse_page
 
 SOURCES = ("alt", "title", "figcaption")
@@ -258,7 +258,7 @@ def test_images_that_json_ld_describes() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_page(data: bytes) -> None:
-    parse_page(decoded(data).html, SOURCES)
+    parse_page(to_utf8(data).html, SOURCES)
 
 
 TAGS = ["<img alt=x>", "<table>", "</p>", "<svg>", "<template>", "'", '"', "<!--", "-->", "<a b=c"]
@@ -294,4 +294,4 @@ JAPANESE = "<p>日本語のページ</p>"
     ],
 )
 def test_charsets(page: bytes, declared: str | None, expected: str) -> None:
-    assert expected in decoded(page, declared).html.decode("utf-8", "replace")
+    assert expected in to_utf8(page, declared).html.decode("utf-8", "replace")

@@ -56,7 +56,7 @@ def test_no_bit_of_a_footer_ends_the_process(tmp_path: Path, data: bytes) -> Non
     """pyarrow aborts where it is asked for a column's metadata that contradict themselves."""
     (tmp_path / "some.parquet").write_bytes(data)
     code = f"""
-from dataset.ledger.damage import DamagedError, parsed
+from dataset.ledger.damage import DamagedError, parse_parquet
 from dataset.store.storage import Storage
 import pyarrow as pa
 storage = Storage({str(tmp_path)!r})
@@ -68,7 +68,7 @@ for place in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(
     for columns in (None, ["number"]):
         try:
             with storage.open("some.parquet") as source:
-                parsed(storage, "some.parquet", source, columns)
+                parse_parquet(storage, "some.parquet", source, columns)
         except (DamagedError, KeyError, pa.ArrowException):
             pass
 print("alive")

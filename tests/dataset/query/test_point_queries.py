@@ -11,7 +11,7 @@ from bench.inputs.large_dataset import Size, build
 from bench.inputs.lookup_table import write_lookup
 from dataset.ledger.closed import all_records
 from dataset.ledger.lookup import Lookup
-from dataset.query.point_queries import narrowed
+from dataset.query.point_queries import narrow_query
 from dataset.query.views import Dataset
 from pipeline.asking.explain import explain
 from pipeline.stages.pack import lookup as lookup_phases
@@ -66,7 +66,7 @@ def test_the_answer_is_that_of_the_whole_view(asked: Dataset, query: str) -> Non
     ).fetchall()
     ((dropped,),) = asked.sql("SELECT pair_id FROM dropped WHERE stage = 'fetch' ORDER BY url LIMIT 1").fetchall()
     text = query.format(pair_id=pair_id, sha256=sha256, url=url, host=host, dropped=dropped)
-    assert (narrowed(asked.connection, text, asked._narrow)[0] != text) == (query in NARROWED)
+    assert (narrow_query(asked.connection, text, asked._narrow)[0] != text) == (query in NARROWED)
     asked.sql("SHOW TABLES")  # makes every view
     wanted = asked.connection.execute(text).fetchall()
     assert asked.answer(text).fetchall() == asked.sql(text).fetchall() == wanted

@@ -12,7 +12,7 @@ import pytest
 
 from dataset.ids import checksum
 from dataset.ledger.commits import FileRef
-from dataset.store.mapped import UNUSED_DAYS, mapped
+from dataset.store.mapped import UNUSED_DAYS, map_file
 from dataset.store.storage import Storage
 
 DATA = bytes(range(256)) * 100
@@ -35,31 +35,31 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
 def test_a_local_file_is_mapped_where_it_is(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     storage.write(reference().name, DATA)
-    assert mapped(storage, reference()).to_pybytes() == DATA
+    assert map_file(storage, reference()).to_pybytes() == DATA
     assert [path.name for path in tmp_path.iterdir()] == ["phase"]
 
 
 def test_a_remote_file_is_read_once_a_machine(remote: Storage, tmp_path: Path) -> None:
-    assert mapped(remote, reference()).to_pybytes() == DATA
+    assert map_file(remote, reference()).to_pybytes() == DATA
     remote.delete([reference().name])
-    assert mapped(remote, reference()).to_pybytes() == DATA
+    assert map_file(remote, reference()).to_pybytes() == DATA
     (folder,) = tmp_path.iterdir()
     assert folder.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("damaged", [b"", b"other bytes"])
 def test_a_damaged_copy_is_replaced(remote: Storage, tmp_path: Path, damaged: bytes) -> None:
-    mapped(remote, reference())
+    map_file(remote, reference())
     (copy,) = tmp_path.glob("*/*")
     copy.write_bytes(damaged)
-    assert mapped(remote, reference()).to_pybytes() == DATA
+    assert map_file(remote, reference()).to_pybytes() == DATA
 
 
 def test_a_folder_that_another_laid_out_is_not_used(remote: Storage, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"openwit-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="set TMPDIR"):
-        mapped(remote, reference())
+        map_file(remote, reference())
 
 
 def age(path: Path, days: float) -> None:
@@ -68,7 +68,7 @@ def age(path: Path, days: float) -> None:
 
 
 def test_files_that_nobody_uses_are_deleted_and_their_readers_read_on(remote: Storage, tmp_path: Path) -> None:
-    held = mapped(remote, reference())
+    held = map_file(remote, reference())
     (copy,) = tmp_path.glob("*/*")
     part = copy.with_name("tmp-half-written")
     part.write_bytes(b"half")
@@ -76,18 +76,18 @@ def test_files_that_nobody_uses_are_deleted_and_their_readers_read_on(remote: St
     remote.write(other.name, b"new")
     for path in (copy, part):
         age(path, UNUSED_DAYS - 1)
-    mapped(remote, other)
+    map_file(remote, other)
     assert copy.exists()
     assert part.exists()
     age(copy.with_name(other.checksum), 2 * UNUSED_DAYS)
     for path in (copy, part):
         age(path, UNUSED_DAYS + 1)
-    mapped(
+    map_file(
         remote, FileRef("phase/other.arrow", 3, checksum(b"new"), 0)
     )  # used again: it stays, and nothing is kept anew
     assert copy.exists()
     copy.with_name(other.checksum).unlink()
-    mapped(remote, other)
+    map_file(remote, other)
     assert [path.name for path in copy.parent.iterdir()] == [other.checksum]
     assert held.to_pybytes() == DATA
-    assert mapped(remote, reference()).to_pybytes() == DATA
+    assert map_file(remote, reference()).to_pybytes() == DATA

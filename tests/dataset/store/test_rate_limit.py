@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from dataset.store import rate_limit
 from pipeline.engine.phase import Task
-from pipeline.workers.executor import SOURCE_REQUESTS, paced
+from pipeline.workers.executor import SOURCE_REQUESTS, pace_task
 
 
 class Clock:
@@ -71,4 +71,4 @@ def test_each_read_of_a_bucket_s_file_is_a_turn_and_brings_the_same_bytes(clock:
 @pytest.mark.parametrize(("hints", "at_once", "share"), [({SOURCE_REQUESTS: 50.0}, 20, 2.5), ({}, 20, None)])
 def test_a_task_gets_its_share_of_a_run_s_cap(hints: dict[str, Any], at_once: int, share: float | None) -> None:
     task = Task("a.phase", 0, {}, {}, hints=hints)
-    assert paced(task, at_once).hints.get(SOURCE_REQUESTS) == share
+    assert pace_task(task, at_once).hints.get(SOURCE_REQUESTS) == share

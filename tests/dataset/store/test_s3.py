@@ -148,7 +148,7 @@ def test_every_request_says_that_it_waits(ask: Callable[[Storage], object], monk
         assert told, "nobody would know for whom is waited"
         raise KeyError
 
-    monkeypatch.setattr(waits, "said", said)
+    monkeypatch.setattr(waits, "announce_wait", said)
     storage = Storage("s3://bucket")
     names = ("get_file_info", "open_input_file", "open_output_stream")
     storage._fs = SimpleNamespace(**dict.fromkeys(names, refuse))

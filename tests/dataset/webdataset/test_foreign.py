@@ -314,7 +314,7 @@ def test_an_index_of_other_columns_is_a_sentence(columns: dict[str, list[object]
     [("{00000..00099}/{a,b}.tar", 200), ("{x,{0..3}}.tar", 5), ("{a..c}.tar", 3), ("{5..-5..2}.tar", 6), ("a.tar", 1)],
 )
 def test_a_pattern_with_braces_means_so_many_tars(pattern: str, count: int) -> None:
-    assert len(foreign.expanded(pattern)) == count
+    assert len(foreign.expand_braces(pattern)) == count
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_pattern_with_braces_means_so_many_tars(pattern: str, count: int) -> N
 )
 def test_a_pattern_of_too_many_tars_is_not_worked_out(pattern: str) -> None:
     with pytest.raises(ValueError, match="names more than 1,000,000 files"):
-        foreign.expanded(pattern)
+        foreign.expand_braces(pattern)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_path_that_begins_with_braces_is_read(tmp_path: Path, monkeypatch: pyt
 
 def test_a_brace_that_is_not_closed_is_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"a\{b.tar: Unbalanced braces"):
-        foreign.expanded("a{b.tar")
+        foreign.expand_braces("a{b.tar")
 
 
 def test_a_dataset_of_ours_whose_index_is_gone_is_not_trained_on_what_is_held_out(tmp_path: Path) -> None:

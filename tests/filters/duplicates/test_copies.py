@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.duplicates.copies import COPIES, apart, with_copies
+from filters.duplicates.copies import COPIES, separate_copies, with_copies
 from filters.duplicates.near import CLUSTERS, NODES, NearDupConfig, chunk_keys, clusters, edges, members
 from tests.filters.duplicates.test_near import crowds, random_hashes
 from tests.filters.graphs import connected
@@ -36,7 +36,7 @@ def test_copies_are_decided_on_as_if_each_was_looked_at(table: pa.Table, partiti
     own = np.where(table.column("dataset").is_null().to_numpy(), of, partitions)
     nodes = table.set_column(0, NODES.field(0), pa.array((own << 32) + np.arange(table.num_rows))).sort_by("locator")
     whole = looked_at(nodes)
-    parts = [apart(of_partition(nodes, "locator", number)) for number in range(partitions)]
+    parts = [separate_copies(of_partition(nodes, "locator", number)) for number in range(partitions)]
     distinct = [here for here, _ in parts]
     found = looked_at(pa.concat_tables([*distinct, of_partition(nodes, "locator", partitions)]))
     told = [with_copies(of_partition(found, "locator", n), copies) for n, (_, copies) in enumerate(parts)]
@@ -46,7 +46,7 @@ def test_copies_are_decided_on_as_if_each_was_looked_at(table: pa.Table, partiti
 def test_a_placeholder_at_a_thousand_addresses_is_one_image() -> None:
     sha256 = np.repeat(random_hashes(1), 1000, axis=0)
     nodes = make_nodes(np.zeros((1000, 32), np.uint8), sha256=sha256, quality=0)
-    here, copies = apart(nodes)
+    here, copies = separate_copies(nodes)
     assert here.equals(nodes.slice(0, 1))
     assert len(copies) == 999
     found = with_copies(CLUSTERS.empty_table(), copies)
@@ -56,9 +56,9 @@ def test_a_placeholder_at_a_thousand_addresses_is_one_image() -> None:
 def test_what_differs_in_anything_that_is_compared_is_no_copy() -> None:
     def rows(**other: Any) -> int:
         return len(
-            apart(make_nodes(**({"pdq": np.zeros((2, 32), np.uint8), "sha256": np.zeros((2, 32), np.uint8)} | other)))[
-                0
-            ]
+            separate_copies(
+                make_nodes(**({"pdq": np.zeros((2, 32), np.uint8), "sha256": np.zeros((2, 32), np.uint8)} | other))
+            )[0]
         )
 
     assert rows() == 1
@@ -66,5 +66,5 @@ def test_what_differs_in_anything_that_is_compared_is_no_copy() -> None:
     for name in ("quality", "colour", "pixels"):
         assert rows(**{name: np.array([1, 2])}) == 2
     assert rows(pixel_hash=np.stack([np.zeros(16, np.uint8), np.ones(16, np.uint8)])) == 2
-    nothing, none = apart(NODES.empty_table())
+    nothing, none = separate_copies(NODES.empty_table())
     assert len(nothing) == 0 and none.equals(COPIES.empty_table())

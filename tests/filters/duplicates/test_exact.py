@@ -20,7 +20,7 @@ from filters.duplicates.exact import (
     URL_KEYS,
     DedupConfig,
     duplicates,
-    repeated,
+    repeated_texts,
     spam,
     text_keys,
     text_spam,
@@ -48,7 +48,9 @@ def run(partitions: list[list[Pair]], config: DedupConfig) -> dict[tuple[int, in
     tables = [table(pairs, number) for number, pairs in enumerate(partitions)]
     by_text = pa.concat_tables([text_keys(part) for part in tables])
     # as in an exchange, texts whole
-    parts = [repeated(by_text.filter(pc.equal(by_text["text_key"], key)), config) for key in set(by_text["text_key"])]
+    parts = [
+        repeated_texts(by_text.filter(pc.equal(by_text["text_key"], key)), config) for key in set(by_text["text_key"])
+    ]
     spam_list = spam(pa.concat_tables([REPEATED.empty_table(), *parts]), config)
     found = duplicates(pa.concat_tables([url_keys(part, spam_list) for part in tables]), config)
     verdicts = {}
@@ -155,7 +157,7 @@ def test_equal_first_halves_of_a_hash_drop_nothing() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     empty = table([])
-    nothing = spam(repeated(text_keys(empty), DedupConfig()), DedupConfig())
+    nothing = spam(repeated_texts(text_keys(empty), DedupConfig()), DedupConfig())
     assert nothing.schema.equals(SPAM)
     assert duplicates(url_keys(empty, nothing), DedupConfig()).schema.equals(LOCATED_VERDICTS)
 

@@ -27,19 +27,19 @@ def dealt(table: pa.Table, column: str, buckets: int) -> list[pa.Table]:
 
 
 def in_buckets(groups: pa.Table, buckets: tuple[int, int, int], share: float, seed: int) -> set[int]:
-    of_captions = [heldout_split.shared(part) for part in dealt(groups, "caption_key", buckets[0])]
+    of_captions = [heldout_split.shared_captions(part) for part in dealt(groups, "caption_key", buckets[0])]
     of_images = dealt(pa.concat_tables(of_captions), "image_key", buckets[1])
     found = connected(pa.concat_tables([heldout_split.bridges(part) for part in of_images]), buckets[0])
     stars = from_both_ends(found.filter(pc.not_equal(found["node"], found["other"])))
     rooted = [
-        heldout_split.rooted(groups, labels(mine))
+        heldout_split.root_pairs(groups, labels(mine))
         for groups, mine in zip(dealt(groups, "caption_key", buckets[0]), dealt(stars, "node", buckets[0]), strict=True)
     ]
     of_images = dealt(pa.concat_tables(rooted), "image_key", buckets[1])
     members = pa.concat_tables([heldout_split.members(part) for part in of_images])
     parts = dealt(members, "root", buckets[2])
-    out = pa.concat_tables([heldout_split.chosen(part, len(groups), share, seed) for part in parts])
-    held = [heldout_split.held(part, out, len(groups), share, seed) for part in of_images]
+    out = pa.concat_tables([heldout_split.choose_components(part, len(groups), share, seed) for part in parts])
+    held = [heldout_split.heldout_locators(part, out, len(groups), share, seed) for part in of_images]
     return {locator for part in held for locator in part.to_pylist()}
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.duplicates import semantic
-from filters.duplicates.semantic import SemanticConfig, assign, centres, duplicates, sampled
+from filters.duplicates.semantic import SemanticConfig, assign, centres, duplicates, is_sampled
 from filters.images.embeddings import unit
 
 
@@ -53,8 +53,8 @@ def test_cells_are_the_groups_that_are_there_whatever_the_threads() -> None:
 @given(st.integers(0, 50), st.floats(0, 1.5), st.integers(0, 5))
 def test_a_sample_is_of_the_images_not_of_their_place(count: int, share: float, seed: int) -> None:
     ids = np.random.default_rng(count).integers(0, 2**63, count).astype(np.uint64)
-    chosen = sampled(ids, share, seed)
-    assert (sampled(ids[::-1], share, seed)[::-1] == chosen).all()
+    chosen = is_sampled(ids, share, seed)
+    assert (is_sampled(ids[::-1], share, seed)[::-1] == chosen).all()
     assert chosen.all() or share < 1
     assert not chosen.any() or share > 0
 

@@ -43,15 +43,15 @@ def test_it_is_made_of_the_packaged_model_the_same_each_time_and_kept(
 ) -> None:
     monkeypatch.setattr(nsfw_int8, "own_folder", lambda: tmp_path)
     path = Path(locate(OPEN_NSFW.path))
-    made = nsfw_int8.quantized(path, nsfw_int8.RANGES)
+    made = nsfw_int8.quantize_model(path, nsfw_int8.RANGES)
     (kept,) = tmp_path.iterdir()
     assert kept.read_bytes() == made == nsfw_int8.make(path, nsfw_int8.RANGES)
     assert len(made) < path.stat().st_size / 3
-    glance = nsfw_int8.quantized(path, nsfw_int8.RANGES, nsfw_int8.GLANCE_SIZE)
+    glance = nsfw_int8.quantize_model(path, nsfw_int8.RANGES, nsfw_int8.GLANCE_SIZE)
     assert len(list(tmp_path.iterdir())) == 2
-    assert glance == nsfw_int8.quantized(path, nsfw_int8.RANGES, nsfw_int8.GLANCE_SIZE) != made
+    assert glance == nsfw_int8.quantize_model(path, nsfw_int8.RANGES, nsfw_int8.GLANCE_SIZE) != made
     kept.write_bytes(b"as it was kept")
-    assert nsfw_int8.quantized(path, nsfw_int8.RANGES) == b"as it was kept"
+    assert nsfw_int8.quantize_model(path, nsfw_int8.RANGES) == b"as it was kept"
 
 
 def test_its_scores_are_near_the_full_models_and_equal_where_they_matter() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from filters.images.perceptual import HashIndex, chunks, colours, hamming, padded, pdq, short_hash, within, words
+from filters.images.perceptual import HashIndex, chunks, colours, hamming, pad_hashes, pdq, short_hash, within, words
 from tests.filters.pictures import fixed, flip
 
 PICTURE = "dfacdd20240ce32df9e72aaaf9d237e52126bb52fe182db6b6e82085e784280b"
@@ -131,4 +131,4 @@ def test_a_short_hash_is_the_librarys_and_fills_up_with_zeros(kind: str) -> None
     image = Image.fromarray(picture())
     hash_ = short_hash(picture(), kind)
     assert hash_.hex() == str(getattr(imagehash, kind)(image))
-    assert padded(fixed(np.frombuffer(hash_, np.uint8)[None])).to_pylist() == [hash_ + bytes(24)]
+    assert pad_hashes(fixed(np.frombuffer(hash_, np.uint8)[None])).to_pylist() == [hash_ + bytes(24)]

@@ -13,7 +13,7 @@ from filters.texts.repeats import (
     SAMPLE_OF_IMAGE,
     SAMPLE_PAGES,
     captions,
-    narrowed,
+    narrow_samples,
     repeats,
     samples,
     without_repeats,
@@ -148,9 +148,9 @@ def test_what_one_site_sends_is_bounded_whatever_the_partitions() -> None:
     assert whole.num_rows == 2 * max(SAMPLE_OF_IMAGE, SAMPLE_PAGES)
     parts = [samples(buttons.slice(first, 500)) for first in range(0, 4_000, 500)]
     for most in (1, 700, 10**6):
-        assert narrowed(iter(reversed(parts)), most).equals(whole)
+        assert narrow_samples(iter(reversed(parts)), most).equals(whole)
     assert repeats(whole, TextConfig()).equals(repeats(pa.concat_tables(parts), TextConfig()))
-    assert narrowed([]).num_rows == 0
+    assert narrow_samples([]).num_rows == 0
 
 
 def test_partitions_and_order_change_nothing() -> None:

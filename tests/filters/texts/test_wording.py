@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.texts.text import TextConfig
-from filters.texts.wording import reworded, words_of
+from filters.texts.wording import reword, words_of
 
 
 def said(*texts: str | None, url: str = "https://example.org/a.jpg", **keys: bool) -> list[tuple[str, list[str]]]:
@@ -19,7 +19,7 @@ def said(*texts: str | None, url: str = "https://example.org/a.jpg", **keys: boo
             "text": pa.array(texts, pa.string()),
         }
     )
-    found, changes = reworded(rows, TextConfig(**keys))
+    found, changes = reword(rows, TextConfig(**keys))
     return list(zip(found.to_pylist(), changes.to_pylist(), strict=True))
 
 

@@ -17,7 +17,7 @@ from dataset.tables import to_parquet
 from pipeline.config import build as make_config
 from pipeline.engine.artifacts import Partition, RowTable
 from pipeline.engine.contract import ContractError, roles
-from pipeline.engine.phase import PHASES, Context, Result, of_each, phase
+from pipeline.engine.phase import PHASES, Context, Result, files_of_each, phase
 from pipeline.engine.progress import Reporter
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError
@@ -81,7 +81,7 @@ def begun(out: Path) -> Run:
 
 def decide(run: Run, most: int, lost: int = 0) -> None:
     doubled = run.map(double, {})
-    run.decide(judge, {"most": most, "lost": lost}, each=of_each(doubled, "doubles"))
+    run.decide(judge, {"most": most, "lost": lost}, each=files_of_each(doubled, "doubles"))
 
 
 def test_what_is_done_is_not_done_again_and_a_changed_option_does_its_phase_alone(tmp_path: Path) -> None:

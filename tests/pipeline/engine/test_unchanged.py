@@ -49,7 +49,7 @@ def config(**more: Any) -> dict[str, Any]:
 
 
 def asked(**more: Any) -> str | None:
-    return unchanged.asked(config(**more), "out")
+    return unchanged.inputs_digest(config(**more), "out")
 
 
 def test_the_next_run_says_what_the_last_one_said(place: Path) -> None:
@@ -113,7 +113,12 @@ def test_a_damage_that_leaves_a_time_of_change_as_it_was_is_seen(place: Path, mo
 
 
 def test_another_question_is_another_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    questions = [asked(), asked(seed=1), asked(sources=["crawls/a.warc.gz"]), unchanged.asked(config(), "elsewhere")]
+    questions = [
+        asked(),
+        asked(seed=1),
+        asked(sources=["crawls/a.warc.gz"]),
+        unchanged.inputs_digest(config(), "elsewhere"),
+    ]
     shutil.copytree(place, place / "copy")
     monkeypatch.chdir(place / "copy")  # where relative paths are others
     questions.append(asked())
@@ -136,4 +141,4 @@ def test_another_question_is_another_run(place: Path, monkeypatch: pytest.Monkey
 def test_what_a_look_cannot_tell_is_left_to_the_run(place: Path, more: dict[str, Any]) -> None:
     assert asked() is not None
     assert asked(**more) is None
-    assert unchanged.asked(config(), "s3://bucket/out") is None
+    assert unchanged.inputs_digest(config(), "s3://bucket/out") is None

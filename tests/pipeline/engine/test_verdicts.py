@@ -16,11 +16,11 @@ from dataset.schema import VERDICTS
 from pipeline.engine.phase import LEFT_OUT, LEFT_OUT_ROLE, Context
 from pipeline.engine.verdicts import (
     ConservationError,
-    alive,
+    alive_indices,
     alive_rows,
     decide_by_sql,
     first_verdicts,
-    lost,
+    lost_verdicts,
     verdict_result,
 )
 
@@ -57,7 +57,9 @@ def verdicts(rows: list[int], reason: str = "large") -> pa.Table:
 @given(dropped=st.lists(ROWS, max_size=3))
 def test_a_row_is_alive_that_no_stage_has_dropped(dropped: list[list[int]]) -> None:
     gone = {row for rows in dropped for row in rows}
-    assert alive(20, [verdicts(rows) for rows in dropped]).tolist() == [row for row in range(20) if row not in gone]
+    assert alive_indices(20, [verdicts(rows) for rows in dropped]).tolist() == [
+        row for row in range(20) if row not in gone
+    ]
 
 
 def test_alive_rows_keep_their_numbers_and_have_the_texts_that_are_judged() -> None:
@@ -105,7 +107,7 @@ def test_what_was_not_measured_is_dropped_for_why_it_was_left_out() -> None:
     )
     rows = numbered([0, 1, 2, 3], url=["a", "b", "c", "d"])
     measured = pa.chunked_array([pa.array([0], pa.uint32())])
-    found = lost(context(**{LEFT_OUT_ROLE: [left_out]}), rows, measured).to_pylist()
+    found = lost_verdicts(context(**{LEFT_OUT_ROLE: [left_out]}), rows, measured).to_pylist()
     assert [(item["row"], item["reason"]) for item in found] == [
         (1, "processing_time_exceeded"),
         (2, "processing_memory_exceeded"),

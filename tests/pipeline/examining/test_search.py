@@ -19,7 +19,7 @@ from pipeline.cli import main
 from pipeline.examining import nearest as module
 from pipeline.examining.embeddings import Embeddings, Part
 from pipeline.examining.encoders import open_checkpoint, stage_identity
-from pipeline.examining.nearest import nearest, search
+from pipeline.examining.nearest import exact_neighbours, search
 from tests.pipeline import pages
 from tests.pipeline.dataset_fixture import HandMade
 from tests.pipeline.tinted import HOST, PLAIN, REDS, World, tinted
@@ -146,7 +146,7 @@ def test_the_nearest_are_those_of_a_full_sort(seed: int, count: int, images: int
     queries = rng.integers(-1, 2, (2, 3)).astype(np.float32)
     cuts = sorted(rng.integers(0, images, 2).tolist())
     parts = [Part(ids[a:b], vectors[a:b]) for a, b in zip([0, *cuts], [*cuts, images], strict=True) if a < b]
-    _, cosines = nearest(parts, queries, count)
+    _, cosines = exact_neighbours(parts, queries, count)
     assert cosines.tolist() == np.sort(queries @ vectors.T, axis=1)[:, ::-1][:, :count].tolist()
 
 

@@ -16,7 +16,7 @@ from pipeline.examining import coverage, geometry
 from pipeline.examining.commands import Explained, explain_model
 from pipeline.examining.conclusions import Class, verdict
 from pipeline.examining.embeddings import Part
-from pipeline.examining.why import limited
+from pipeline.examining.why import limit_images
 from tests.pipeline.dataset_fixture import HandMade
 from tests.pipeline.examining.test_search import tiny_index
 from tests.pipeline.tinted import World
@@ -94,10 +94,10 @@ def test_a_set_is_limited_to_the_same_share_of_each_class(tmp_path: Path) -> Non
     task = class_folders(tmp_path / "many", each=8, classes=CLASSES[:2])
     for number in range(8, 16):
         (task / "red_blue" / f"{number}.jpg").write_bytes(picture("red blue", number))
-    what = limited(open_set(task), 6)
+    what = limit_images(open_set(task), 6)
     assert what.test.labels is not None
     assert np.bincount(what.test.labels).tolist() == [2, 4] and "6 of 24 test images" in what.notes[-1]
-    assert limited(open_set(task), 24).test.labels is not None and len(limited(open_set(task), 24).test) == 24
+    assert limit_images(open_set(task), 24).test.labels is not None and len(limit_images(open_set(task), 24).test) == 24
 
 
 def known(**values: Any) -> Class:

@@ -17,7 +17,7 @@ from pipeline.cli import main
 from pipeline.config_errors import ConfigError
 from pipeline.experiment import model_task, run
 from pipeline.experiment.config import ExperimentConfig, read
-from pipeline.experiment.statistics import comparisons, mean, paired
+from pipeline.experiment.statistics import comparisons, mean, paired_t_test
 from tests.train import tiny
 from tests.train.evaluate import helpers
 
@@ -129,7 +129,7 @@ def test_the_intervals_are_students() -> None:
     expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert (found.low, found.high) == pytest.approx(expected)
     other = [0.3, 0.55, 0.5, 0.45]
-    apart, p = paired(values, other)
+    apart, p = paired_t_test(values, other)
     assert p == pytest.approx(stats.ttest_rel(other, values).pvalue)
     assert apart.value == pytest.approx(0.1)
 

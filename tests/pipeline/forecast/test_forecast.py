@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from dataset.stages import names
 from pipeline.cli import main
 from pipeline.config_errors import ConfigError
-from pipeline.forecast.assumptions import Assumptions, assumed
-from pipeline.forecast.forecast import dominates, forecast, ranked, sensitivity
-from pipeline.forecast.rates import Measured, PhaseCost, measured
+from pipeline.forecast.assumptions import Assumptions, override_assumptions
+from pipeline.forecast.forecast import dominates, forecast, rank_stages, sensitivity
+from pipeline.forecast.rates import Measured, PhaseCost, measure_rates
 from tests.pipeline.dataset_fixture import HandMade
 
 HOUR = 3600
@@ -92,7 +92,7 @@ def test_the_nodes_it_names_have_it_done_by_then_and_one_less_has_not() -> None:
 def test_it_says_what_dominates_and_what_each_assumption_does() -> None:
     costs = phase(cpu_s=91.0, put=4), phase("text.measure", cpu_s=11.0, put=4)
     found = forecast(trial(*costs), 1e6, Assumptions(gbit_per_node=1000))
-    assert [stage.stage for stage in ranked(found)] == ["image", "text"]
+    assert [stage.stage for stage in rank_stages(found)] == ["image", "text"]
     assert "the CPU time of image, 90% of all" in dominates(found, 16, 1.0)
     rows = {row.what: row for row in sensitivity(found, 16, 1.0)}
     assert rows["core-hours of image"].dollars_double > rows["core-hours of image"].dollars_half
@@ -103,10 +103,10 @@ def test_it_says_what_dominates_and_what_each_assumption_does() -> None:
 
 
 def test_every_assumption_can_be_said_otherwise_and_a_wrong_one_is_named() -> None:
-    assert assumed(Assumptions(), ["speed=2", "months=0"]) == Assumptions(speed=2, months=0)
+    assert override_assumptions(Assumptions(), ["speed=2", "months=0"]) == Assumptions(speed=2, months=0)
     for item, named in (("sped=2", "sped"), ("speed=fast", "'fast'"), ("speed=0", "speed"), ("months=-1", "months")):
         with pytest.raises(ConfigError, match=named):
-            assumed(Assumptions(), [item])
+            override_assumptions(Assumptions(), [item])
 
 
 def built(folder: Path, logs: dict[str, list[dict[str, Any]]], to: str = names()[-1]) -> str:
@@ -129,7 +129,7 @@ def test_rates_are_of_the_run_that_did_most_of_a_phase(tmp_path: Path) -> None:
     out = built(
         tmp_path / "out", {"1": lines(), "2": [lines(1.0)[0], {"run": "done", "tasks": 0, "source_bytes": 10**9}]}
     )
-    found = measured(out)
+    found = measure_rates(out)
     assert (found.pairs, found.source_bytes, found.driver["cpu_s"]) == (1, 10**9, 2.0)
     assert {cost.of("cpu_s") for cost in found.phases} == {4.0}
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_told_from_is_one_sentence(
     logs: dict[str, list[dict[str, Any]]], to: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        measured(built(tmp_path / "out", logs, to))
+        measure_rates(built(tmp_path / "out", logs, to))
 
 
 def test_the_command_answers_in_text_and_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def finished_and_begun(tmp_path_factory: pytest.TempPathFactory) -> list[Dataset
     return [dataset.open(out) for out in (finished, HandMade(folder / "begun").storage.url)]
 
 
-@pytest.mark.parametrize("name", audits.available())
+@pytest.mark.parametrize("name", audits.list_audits())
 def test_every_audit_answers_on_a_finished_and_on_an_empty_dataset(
     name: str, finished_and_begun: list[Dataset]
 ) -> None:
@@ -44,7 +44,7 @@ def test_every_audit_answers_on_a_finished_and_on_an_empty_dataset(
 
 
 def test_every_audit_says_in_a_sentence_what_it_answers() -> None:
-    for name, sentence in audits.available().items():
+    for name, sentence in audits.list_audits().items():
         assert sentence.endswith(".") and len(sentence) > 20, name
 
 
@@ -154,7 +154,7 @@ def test_all_audits_are_written_to_a_folder(tmp_path: Path, capsys: pytest.Captu
     out = HandMade(tmp_path / "out").write(PAIRS)
     assert main(["audit", out, "--all", "--output", str(tmp_path / "audits")]) == 0
     found = {path.stem for path in (tmp_path / "audits").iterdir() if path.suffix == ".csv"}
-    assert found == set(audits.available())
+    assert found == set(audits.list_audits())
     assert main(["audit", out, "--all"]) == 2
     assert main(["audit", out, "--all", "--output", f"{out}/audits"]) == 2
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from dataset.schema import VERDICTS
 from dataset.stages import Stage, Table
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.phase import Context, Result, of_each, phase
+from pipeline.engine.phase import Context, Result, files_of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, verdict_result
 
@@ -68,4 +68,4 @@ def decide(context: Context) -> Result:
 def run(run: Run) -> None:
     """Measure and decide."""
     measured = run.map(measure, {})
-    run.decide(decide, asdict(run.config.section(ShoutingConfig)), each=of_each(measured, "measures"))
+    run.decide(decide, asdict(run.config.section(ShoutingConfig)), each=files_of_each(measured, "measures"))

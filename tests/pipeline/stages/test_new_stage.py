@@ -16,7 +16,7 @@ import pipeline.stages
 from dataset.stages import Stage, Table
 from pipeline.asking.explain import explain
 from pipeline.build import build
-from pipeline.config import ConfigError, effective
+from pipeline.config import ConfigError, effective_yaml
 from pipeline.config import build as make_config
 from pipeline.engine.phase import PHASES, phase
 from pipeline.reports import audits, report
@@ -88,7 +88,7 @@ def test_the_report_shows_it(out: str) -> None:
 def test_its_section_of_the_config_decides_and_stands_in_the_dataset(out: str, raw: dict[str, Any]) -> None:
     assert yaml.safe_load(Path(out, "config.yaml").read_text())["shouting"] == {"max_capitals": 0.5}
     louder = make_config({**raw, "shouting": {"max_capitals": 1.0}})
-    assert effective(louder) != effective(make_config(raw))
+    assert effective_yaml(louder) != effective_yaml(make_config(raw))
     assert build(louder, to="shouting", quiet=True).did == {"shouting.decide": 1}
     assert dataset.open(out).sql("SELECT kept FROM funnel WHERE stage = 'shouting'").fetchall() == [(2,)]
     assert build(make_config(raw), to="match", quiet=True).did == {"shouting.decide": 1}

@@ -21,7 +21,7 @@ from dataset.store.storage import Storage
 from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from tests.train import tiny
 from train.__main__ import main
-from train.config import changed, from_keys, load
+from train.config import from_keys, load, with_changes
 from train.data import loader as data
 from train.data.loader import Batch, Samples, batches, join, open_corpus, read_parts, samples_of, share
 from train.data.shard_reader import ShardReader
@@ -335,10 +335,10 @@ def test_a_run_goes_on_with_the_same_mixture_only(tiny_dataset: str, many_shards
     values: dict[str, Any] = {"model": tiny.MODEL, "batch_size": 16, "workers": 0, "device": "cpu", "shuffle": "blocks"}
     config = from_keys(tiny_dataset, mixture={many_shards: 0.5}, epochs=0.25, **values)
     assert train(config, str(tmp_path), lambda record: None).steps == 2  # of 128 samples
-    assert train(changed(config, damaged="stop"), str(tmp_path), lambda record: None).steps == 2
+    assert train(with_changes(config, damaged="stop"), str(tmp_path), lambda record: None).steps == 2
     for mixture in ({many_shards: 0.6}, {}):
         with pytest.raises(ValueError, match=r"another version|was begun with mixture"):
-            train(changed(config, mixture=mixture), str(tmp_path), lambda record: None)
+            train(with_changes(config, mixture=mixture), str(tmp_path), lambda record: None)
 
 
 def test_damage_ends_a_run_that_is_told_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import read_index
 from tests.train import tiny
-from train.data.mixture import Corpus, CorpusPart, mixed, passed
+from train.data.mixture import Corpus, CorpusPart, place_in_mixture, samples_before
 from train.data.order import BlockShuffle, FullShuffle
 
 UNITS = st.lists(st.integers(1, 50), min_size=1, max_size=5)
@@ -36,13 +36,13 @@ def corpus(urls: list[str], weights: list[float], seed: int = 3, blocks: bool = 
 @settings(max_examples=80)
 @given(UNITS, st.integers(0, 2**40), st.integers(0, 10**12), st.integers(1, 300))
 def test_every_stretch_has_each_datasets_share(units: list[int], seed: int, first: int, length: int) -> None:
-    source, ordinal = mixed(np.arange(first, first + length), units, seed)
+    source, ordinal = place_in_mixture(np.arange(first, first + length), units, seed)
     for number, unit in enumerate(units):
         count = int((source == number).sum())
         assert abs(count - length * unit / sum(units)) <= len(units)
-        before = passed(first, units, seed)[number]
+        before = samples_before(first, units, seed)[number]
         assert ordinal[source == number].tolist() == list(range(before, before + count))
-    assert sum(passed(first, units, seed)) == first
+    assert sum(samples_before(first, units, seed)) == first
 
 
 def test_a_position_is_the_same_whoever_asks_for_which_others(urls: list[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.order import BlockShuffle, FullShuffle, Order, shuffled
+from train.data.order import BlockShuffle, FullShuffle, Order, permute
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=9).filter(any)
 """How many samples each shard has."""
@@ -29,7 +29,7 @@ def from_one_shard(order: Order, shard: np.ndarray, batch: int) -> float:
 @settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(0, 2**63))
 def test_the_shuffle_is_a_permutation(count: int, seed: int) -> None:
-    assert sorted(shuffled(np.arange(count), count, seed)) == list(range(count))
+    assert sorted(permute(np.arange(count), count, seed)) == list(range(count))
 
 
 @settings(max_examples=60)

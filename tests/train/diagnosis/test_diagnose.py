@@ -14,7 +14,7 @@ from pipeline.cli import main
 from tests.train import tiny
 from tests.train.test_loop import config_of
 from train import loop
-from train.config import changed
+from train.config import with_changes
 from train.data.loader import Batch
 from train.diagnosis.diagnose import OverfitResult, judge, loss_floor, overfit, show_batch
 
@@ -60,7 +60,7 @@ def batch_of(texts: list[int], damaged: int = 0) -> Batch:
     ],
 )
 def test_why_is_told(records: list[dict[str, Any]], changes: dict[str, Any], damaged: int, words: str) -> None:
-    found = judge(records, batch_of(list(range(8)), damaged), changed(config_of("out"), **changes))
+    found = judge(records, batch_of(list(range(8)), damaged), with_changes(config_of("out"), **changes))
     assert not found.learnt
     assert re.search(words, found.sentence)
 

@@ -15,7 +15,7 @@ from tests.train import ranks, tiny
 from tests.train.evaluate import helpers
 from tests.train.test_loop import log_of
 from train.checkpoints.load import Encoder
-from train.config import TrainConfig, changed, from_keys, load
+from train.config import TrainConfig, from_keys, load, with_changes
 from train.distributed.processes import Stop
 from train.evaluate.evaluators import zero_shot
 from train.evaluate.in_training.team import Team
@@ -67,9 +67,9 @@ def test_it_is_examined_every_so_many_steps_and_after_the_last(config: TrainConf
 def test_what_is_learnt_is_the_same_whether_or_not_anyone_looks(
     config: TrainConfig, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    config = changed(config, samples_seen=48, **changes)
+    config = with_changes(config, samples_seen=48, **changes)
     train(config, str(tmp_path / "looked"), quiet)
-    train(changed(config, tasks=[], evaluate_every=0), str(tmp_path / "alone"), quiet)
+    train(with_changes(config, tasks=[], evaluate_every=0), str(tmp_path / "alone"), quiet)
     assert not (tmp_path / "alone" / EVALUATIONS).exists()
     for one, other in zip(log_of(tmp_path / "looked"), log_of(tmp_path / "alone"), strict=True):
         assert (one["loss"], one["gradient_norm_all"]) == (other["loss"], other["gradient_norm_all"])
@@ -89,7 +89,7 @@ def test_figures_are_those_of_wit_eval_on_any_number_of_processes(finished: Path
     for count, kind in ((1, "ddp"), (2, "ddp"), (3, "ddp"), (2, "fsdp")):
         run = tmp_path / f"{kind}{count}"
         shutil.copytree(finished, run)
-        ranks.run(count, ranks.training(changed(config, parallel=kind), str(run)))
+        ranks.run(count, ranks.training(with_changes(config, parallel=kind), str(run)))
         found.append(lines(run))
     assert all(other == found[0] for other in found[1:])
     values = {(line["dataset"], line["task"], line["metric"]): line.get("value") for line in found[0]}
@@ -112,7 +112,7 @@ def test_a_failing_evaluator_is_a_sentence_and_the_run_goes_on(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(zero_shot, "evaluate", fail)
-    result = train(changed(config, samples_seen=32), str(tmp_path / "run"), quiet)
+    result = train(with_changes(config, samples_seen=32), str(tmp_path / "run"), quiet)
     assert result.step == 2
     failed = [line for line in lines(result.run) if "error" in line]
     assert [(line["dataset"], line["task"], line["error"]) for line in failed] == [
@@ -127,7 +127,7 @@ def test_a_process_that_cannot_encode_its_part_is_named(config: TrainConfig, tmp
         with pytest.MonkeyPatch.context() as patch:
             if os.environ["RANK"] == "1":
                 patch.setattr(Encoder, "towers", fail)
-            train(changed(config, samples_seen=32), str(tmp_path / "run"), quiet)
+            train(with_changes(config, samples_seen=32), str(tmp_path / "run"), quiet)
 
     ranks.run(2, work)
     errors = {line["error"] for line in lines(tmp_path / "run") if line["task"] == "zero_shot"}
@@ -143,13 +143,13 @@ def test_a_model_whose_features_are_no_numbers_gets_no_figure(
         return tuple(np.full_like(features, np.nan) for features in real(self, pixels))
 
     monkeypatch.setattr(Encoder, "towers", nothing)
-    run = train(changed(config, samples_seen=32), str(tmp_path / "run"), quiet).run
+    run = train(with_changes(config, samples_seen=32), str(tmp_path / "run"), quiet).run
     assert [line for line in lines(run) if "value" in line] == []
     assert all("are no numbers" in line["error"] for line in lines(run))
 
 
 def test_sigterm_while_it_is_examined_stops_it_and_it_is_made_up_for(config: TrainConfig, tmp_path: Path) -> None:
-    config = changed(config, samples_seen=48, checkpoint_every=100)
+    config = with_changes(config, samples_seen=48, checkpoint_every=100)
 
     def work() -> None:
         real = Team.ask
@@ -191,7 +191,7 @@ def test_what_cannot_be_examined_is_told_before_the_first_step(
     config: TrainConfig, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        train(changed(config, **changes), str(tmp_path / "run"), quiet)
+        train(with_changes(config, **changes), str(tmp_path / "run"), quiet)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
@@ -205,7 +205,7 @@ def test_the_keys_are_read_from_yaml() -> None:
 
 def test_retrieval_of_a_set_is_examined_too(config: TrainConfig, tmp_path: Path) -> None:
     folder = helpers.retrieval_folder(tmp_path / "captioned")
-    run = train(changed(config, samples_seen=16, tasks=[str(folder)]), str(tmp_path / "run"), quiet).run
+    run = train(with_changes(config, samples_seen=16, tasks=[str(folder)]), str(tmp_path / "run"), quiet).run
     assert {(line["dataset"], line["task"]) for line in lines(run)} == {
         ("captioned", "retrieval"),
         ("heldout", "retrieval"),

@@ -99,13 +99,13 @@ def test_a_set_without_a_training_part_is_halved_and_says_so(tmp_path: Path) -> 
 
 def test_shots_are_of_a_seed_and_nested() -> None:
     labels = np.repeat(np.arange(3), 20)
-    one, four = few_shot.drawn(labels, 1, 7), few_shot.drawn(labels, 4, 7)
+    one, four = few_shot.draw_shots(labels, 1, 7), few_shot.draw_shots(labels, 4, 7)
     assert set(one) < set(four) and len(four) == 12
-    assert set(few_shot.drawn(labels, 4, 8)) != set(four)
+    assert set(few_shot.draw_shots(labels, 4, 8)) != set(four)
 
 
 def test_where_a_curve_meets_zero_shot() -> None:
     curve = [(1, 0.2), (2, 0.4), (4, 0.6)]
-    assert few_shot.crossing(curve, 0.1) == 1
-    assert few_shot.crossing(curve, 0.5) == pytest.approx(2**1.5)
-    assert few_shot.crossing(curve, 0.7) is None
+    assert few_shot.shots_to_reach(curve, 0.1) == 1
+    assert few_shot.shots_to_reach(curve, 0.5) == pytest.approx(2**1.5)
+    assert few_shot.shots_to_reach(curve, 0.7) is None

@@ -15,7 +15,7 @@ from tests.train import tiny
 from tests.train.evaluate import helpers
 from train.evaluate.sets import SetError
 from train.evaluate.sets.open import open_set
-from train.evaluate.sets.templates import IMAGENET, filled
+from train.evaluate.sets.templates import IMAGENET, fill_template
 
 
 def test_class_folders_and_their_splits(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_table_of_captions_and_cocos_json(tmp_path: Path) -> None:
 
 
 def test_both_marks_stand_for_the_class() -> None:
-    assert filled("a {} or {c}", r"c\1") == r"a c\1 or c\1"
+    assert fill_template("a {} or {c}", r"c\1") == r"a c\1 or c\1"
 
 
 def broken(root: Path, kind: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 
 from train.evaluate.results.row import Figure, Row, bits, mean
 from train.evaluate.sets import Association, ImageSet
-from train.evaluate.view import View, readable
+from train.evaluate.view import View, readable_questions
 
 OPTIONS: Mapping[str, Any] = {}
 _SIZES = {"5-6": (0, 6), "10-12": (10, math.inf)}
@@ -31,7 +31,7 @@ def evaluate(view: View) -> Row:
     have.
     """
     images = view.images()
-    asked, places, notes = readable(view, view.what.associations, lambda each: each.candidates)
+    asked, places, notes = readable_questions(view, view.what.associations, lambda each: each.candidates)
     texts = view.features.texts([prompt(each.cue) for each in asked])
     scores = np.array(
         [

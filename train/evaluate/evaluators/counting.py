@@ -16,7 +16,7 @@ import numpy as np
 
 from train.evaluate.results.row import Figure, Row, bits, mean, places, share
 from train.evaluate.sets import ImageSet, Pair
-from train.evaluate.view import View, ensemble, readable
+from train.evaluate.view import View, ensemble, readable_questions
 
 OPTIONS: Mapping[str, Any] = {}
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -73,7 +73,7 @@ def _counts(view: View) -> Row:
 
 def _questions(view: View) -> Row:
     images = view.images()
-    pairs, places_of, notes = readable(view, view.what.pairs, lambda pair: pair.images)
+    pairs, places_of, notes = readable_questions(view, view.what.pairs, lambda pair: pair.images)
     texts = view.features.texts([text for pair in pairs for text in pair.captions]).reshape(len(pairs), 2, -1)
     seen = [images.embeddings[place] for place in places_of]
     middle = images.embeddings.mean(0)

@@ -41,13 +41,13 @@ def evaluate(view: View) -> Row:
             continue
         accuracies = []
         for seed in range(view.options["seeds"]):
-            rows = drawn(parts.train_labels, shots, view.shared.get("seed", 0) + seed)
+            rows = draw_shots(parts.train_labels, shots, view.shared.get("seed", 0) + seed)
             probe = fit(parts.train[rows], parts.train_labels[rows], classes, STRENGTH, device=view.features.device)
             accuracies.append(float((probe.scores(parts.test).argmax(1) == parts.test_labels).mean()))
         figures[f"acc1@{shots}"] = over_seeds(accuracies, len(parts.test), 1 / classes)
         curve.append((shots, float(np.mean(accuracies))))
     figures["zero_shot_acc1"] = share(zero_shot, 1 / classes)
-    meets = crossing(curve, float(zero_shot.mean()))
+    meets = shots_to_reach(curve, float(zero_shot.mean()))
     figures["shots_to_match_zero_shot"] = Figure(meets, len(parts.test), unit="number")
     if curve and meets is None:
         notes.append(f"up to {curve[-1][0]} shots a probe stays below zero-shot")
@@ -55,7 +55,7 @@ def evaluate(view: View) -> Row:
     return view.row(figures, main, parts.asked, notes=notes)
 
 
-def drawn(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
+def draw_shots(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """Draw so many samples of each class, by a seed; more shots hold those of fewer."""
     rows = []
     for label in np.unique(labels):
@@ -73,7 +73,7 @@ def over_seeds(accuracies: Sequence[float], images: int, chance: float) -> Figur
     return Figure(value, images, chance, max(0.0, value - down), min(1.0, value + up))
 
 
-def crossing(curve: Sequence[tuple[int, float]], level: float) -> float | None:
+def shots_to_reach(curve: Sequence[tuple[int, float]], level: float) -> float | None:
     """Return at how many shots a curve reaches a level, interpolated in the logarithm of shots; None if it
     never does.
     """

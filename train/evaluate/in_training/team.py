@@ -19,7 +19,7 @@ from dataset.store.storage import Storage
 from dataset.webdataset.shards import Index, read_index
 from train.checkpoints.load import Encoder
 from train.distributed.processes import Processes
-from train.evaluate.features import Features, Progress, checked, decoded, joined
+from train.evaluate.features import Features, Progress, check_finite, concat_features, decode_images
 from train.evaluate.held_out import seen_images
 from train.evaluate.sets import Picture, Split
 from train.failure import TrainingError, sentence
@@ -102,7 +102,7 @@ class Team:
                     raise StoppedError("the run was asked to end")
             parts += [answer for answer in answers if len(answer.kept)]
         kept, embeddings, before = ([part[place] for part in parts] for place in range(3))
-        return _Part(np.concatenate([np.empty(0, bool), *kept]), joined(embeddings), joined(before))
+        return _Part(np.concatenate([np.empty(0, bool), *kept]), concat_features(embeddings), concat_features(before))
 
     def _rounds(self, request: _Request) -> Iterator[list[Any]]:
         """What the processes answer, by rank: a part each, or why there is none, or None where one is to stop; after
@@ -133,7 +133,9 @@ class Team:
                 yield _Part(np.ones(len(texts), bool), features, features[:, :0])
         else:
             items = [item for batch in batches for item in batch]
-            images = decoded(items, self.encoder) if kind == "pictures" else self._held_out(np.array(items, np.int64))
+            images = (
+                decode_images(items, self.encoder) if kind == "pictures" else self._held_out(np.array(items, np.int64))
+            )
             for batch in batches:
                 yield self._towers(list(islice(images, len(batch))))
         for _ in range(rounds - len(batches)):
@@ -175,7 +177,7 @@ class TeamFeatures(Features):
     def held_out(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (which images could be read, their features) of held-out pairs, by their rows in the index."""
         part = self.team.ask("heldout", rows.tolist())
-        return part.kept, checked(part.embeddings, "held-out images")
+        return part.kept, check_finite(part.embeddings, "held-out images")
 
     def _encode(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
         pictures: Sequence[Picture] = split.pictures

@@ -39,7 +39,7 @@ FIGURES = pa.schema(
 """A figure a line, as CSV and Parquet have them."""
 
 
-def formatted(rows: Sequence[Row], form: str) -> bytes:
+def format_rows(rows: Sequence[Row], form: str) -> bytes:
     """Return the rows in one of the forms of `wit eval --format`."""
     if form == "parquet":
         return to_parquet(pa.Table.from_pylist(flat(rows), FIGURES), FIGURES).to_pybytes()
@@ -155,14 +155,15 @@ def markdown(rows: Sequence[Row]) -> str:
 def cells(row: Row, name: str, figure: Figure) -> tuple[str, ...]:
     """Return a figure as people read it."""
     value, low, high, chance, random_init = (
-        shown(number, figure) for number in (figure.value, figure.low, figure.high, figure.chance, figure.random_init)
+        format_value(number, figure)
+        for number in (figure.value, figure.low, figure.high, figure.chance, figure.random_init)
     )
     interval = f"{low} to {high}" if figure.low is not None else ""
     metric = _ALSO.get(name, name)
     return clean(row.dataset), row.task, metric, value or "none", interval, chance, random_init, f"{figure.n:,}"
 
 
-def shown(number: float | None, figure: Figure) -> str:
+def format_value(number: float | None, figure: Figure) -> str:
     """Return a number of a figure, in the figure's unit."""
     if number is None:
         return ""

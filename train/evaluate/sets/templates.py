@@ -20,7 +20,7 @@ IMAGENET = "ImageNet's 80 of open_clip"
 _PLACE = re.compile(r"\{c?\}")
 
 
-def filled(template: str, name: str) -> str:
+def fill_template(template: str, name: str) -> str:
     """Return a template with a class's name in it."""
     return _PLACE.sub(lambda _: name, template)
 

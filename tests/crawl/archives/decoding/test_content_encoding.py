@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawl.archives.decoding import content_encoding
-from crawl.archives.decoding.content_encoding import MAX_BEHIND_BYTES, MAX_LAYERS, MAX_MEMBERS, ContentDecoder, decoded
+from crawl.archives.decoding.content_encoding import (
+    MAX_BEHIND_BYTES,
+    MAX_LAYERS,
+    MAX_MEMBERS,
+    ContentDecoder,
+    decode_body,
+)
 from tests.crawl.archives.test_payload import brotli, raw_deflate
 
 ENCODE = {
@@ -44,7 +50,7 @@ def test_any_codings_in_any_pieces_give_the_body(body: bytes, names: list[str], 
     for name in names:
         coded = ENCODE[name](coded)
     header = ", ".join("deflate" if name == "raw" else name for name in names)
-    assert decoded(coded, header, MANY) == body
+    assert decode_body(coded, header, MANY) == body
     whole, decoder = in_pieces(coded, header, piece_bytes)
     assert (whole, decoder.damage, decoder.is_too_large) == (body, None, False)
 
@@ -52,7 +58,7 @@ def test_any_codings_in_any_pieces_give_the_body(body: bytes, names: list[str], 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(["gzip", "deflate", "br", "zstd", "gzip, br"]), st.integers(1, 50))
 def test_any_bytes_decode_alike_whole_and_in_pieces(data: bytes, header: str, piece_bytes: int) -> None:
-    assert in_pieces(data, header, piece_bytes)[0] == decoded(data, header, MANY)
+    assert in_pieces(data, header, piece_bytes)[0] == decode_body(data, header, MANY)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +74,7 @@ def test_any_bytes_decode_alike_whole_and_in_pieces(data: bytes, header: str, pi
 )
 def test_names_that_are_no_codings_mean_nothing(header: str, meant: list[str]) -> None:
     assert content_encoding.codings(header) == meant
-    assert meant or decoded(b"body", header, 10) == b"body"
+    assert meant or decode_body(b"body", header, 10) == b"body"
 
 
 def test_a_coding_that_the_body_does_not_have_is_passed_over() -> None:
@@ -100,7 +106,7 @@ def test_members_follow_each_other_and_padding_and_what_is_none_is_left() -> Non
     for piece_bytes in (1, 7, 1000):
         whole, decoder = in_pieces(coded, "gzip", piece_bytes)
         assert (whole, decoder.damage) == (b"one two three", None)
-    assert decoded(zlib.compress(b"one") + zlib.compress(b"two"), "deflate", 100) == b"one"
+    assert decode_body(zlib.compress(b"one") + zlib.compress(b"two"), "deflate", 100) == b"one"
 
 
 def test_a_cut_or_damaged_body_gives_what_stands_before() -> None:
@@ -149,7 +155,7 @@ def test_work_grows_with_the_bytes_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     per_byte = []
     for count in (MAX_MEMBERS, 8 * MAX_MEMBERS, 64 * MAX_MEMBERS):
         data, work = gzip.compress(b"") * count, 0
-        assert decoded(data, "gzip", MANY) == b""
+        assert decode_body(data, "gzip", MANY) == b""
         per_byte.append(work / len(data))
     assert per_byte[2] < per_byte[1] < per_byte[0]
 

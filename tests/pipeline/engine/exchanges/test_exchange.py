@@ -18,7 +18,7 @@ from dataset.ledger.commits import Commit, FileRef
 from dataset.ledger.damage import DamagedError
 from dataset.store.storage import Storage
 from pipeline.engine.exchanges import exchange, gathering
-from pipeline.engine.exchanges.exchange import Buckets, Exchange, merged, write_buckets
+from pipeline.engine.exchanges.exchange import Buckets, Exchange, merge_files, write_buckets
 
 ROWS = pa.schema([("n", pa.int64()), ("text", pa.string()), ("ids", pa.list_(pa.int32()))])
 Maps = list[list[tuple[int, str | None, list[int]]]]  # a map's rows: the bucket, and what is in the row
@@ -63,7 +63,7 @@ rows = st.tuples(st.integers(0, 9), st.none() | st.text(max_size=5), st.lists(st
 def test_each_bucket_has_its_rows_in_the_order_of_the_maps(storage: Storage, maps: Maps, together: int) -> None:
     files = mapped(storage, maps)
     few = [
-        put(storage, f"x/merged{first}.arrows", merged(storage, files[first : first + together]))
+        put(storage, f"x/merged{first}.arrows", merge_files(storage, files[first : first + together]))
         for first in range(0, len(files), together)
     ]
     every = table([row for rows in maps for row in rows], 0)

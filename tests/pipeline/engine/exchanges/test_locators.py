@@ -12,7 +12,7 @@ from dataset.ids import checksum
 from dataset.ledger.commits import FileRef
 from dataset.store.storage import Storage
 from pipeline.engine.exchanges.exchange import Exchange
-from pipeline.engine.exchanges.locators import locators, returning, rows_of
+from pipeline.engine.exchanges.locators import bucket_by_partition, locators, rows_of
 
 
 @given(partition=st.integers(0, 2**31 - 1), rows=st.lists(st.integers(0, 2**32 - 1)))
@@ -26,7 +26,7 @@ def test_a_row_is_known_by_its_locator(partition: int, rows: list[int]) -> None:
 def test_rows_return_to_the_partition_of_their_locator(tmp_path: Path) -> None:
     places = [(2, 0), (0, 7), (2, 2**32 - 1)]
     table = pa.table({"node": [(partition << 32) | row for partition, row in places], "what": ["a", "b", "c"]})
-    storage, sent = Storage(str(tmp_path)), returning(table, "node")
+    storage, sent = Storage(str(tmp_path)), bucket_by_partition(table, "node")
     storage.write("sent.arrows", sent.data)
     file = FileRef("sent.arrows", len(memoryview(sent.data)), checksum(sent.data), sent.rows)
     exchange = Exchange.of(storage, [file])

@@ -12,7 +12,7 @@ from dataset.query.views import Dataset
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config
-from pipeline.config import effective
+from pipeline.config import effective_yaml
 from tests.pipeline import small_archive
 from tests.pipeline.engine.test_verify import contents
 
@@ -41,7 +41,7 @@ def test_a_rewritten_source_gives_what_a_fresh_run_gives(
     build(config, quiet=True)
     assert contents(tmp_path / "out") == before  # its size and time of change are believed
 
-    Path("again.yaml").write_text(effective(config))
+    Path("again.yaml").write_text(effective_yaml(config))
     assert main(["run", "again.yaml", "--out", "out", "--checksum"]) == 0
     capsys.readouterr()
     fresh = make_config(small_archive.config(archive, tmp_path / "fresh", run={"workers": 0}))

@@ -12,7 +12,7 @@ import dataset
 from pipeline.asking.explain import explain
 from pipeline.config import build
 from pipeline.config_errors import ConfigError
-from pipeline.engine.sources.earlier_datasets import existing
+from pipeline.engine.sources.earlier_datasets import earlier_partitions
 from tests.pipeline import pages
 from tests.pipeline.pages import IMAGE_HOST as HOST
 from tests.pipeline.pages import crawl
@@ -116,4 +116,4 @@ def test_a_path_of_against_that_leads_nowhere_is_said_to(tmp_path: Path) -> None
             (tmp_path / name).mkdir()
             (tmp_path / name / file).write_text("{}")
         with pytest.raises(ConfigError, match=re.escape(f"against names {tmp_path}/{name}, which {said}")):
-            existing(build({"sources": ["a"], "out": "out", "against": [f"{tmp_path}/{name}"]}))
+            earlier_partitions(build({"sources": ["a"], "out": "out", "against": [f"{tmp_path}/{name}"]}))

@@ -15,10 +15,10 @@ from dataset.store.storage import Storage
 from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.cli import main
-from pipeline.config import Config, ConfigError, plain
+from pipeline.config import Config, ConfigError, to_builtins
 from pipeline.config import build as make_config
 from pipeline.engine.sources.inputs import expand
-from pipeline.engine.unchanged import asked
+from pipeline.engine.unchanged import inputs_digest
 from tests.crawl import hostile_server
 from tests.crawl.archives.test_open_source import ARCHIVE, wacz
 from tests.crawl.tables.test_read import ROWS, write_parquet
@@ -143,7 +143,7 @@ def test_a_list_of_pages_is_fetched_once(tmp_path: Path) -> None:
     )
     (tmp_path / "listed.txt").write_text("opted-out.test\n")
     with hostile_server.running() as server:
-        fetch = plain(server.config(opted_out_domains=str(tmp_path / "listed.txt")).__dict__)
+        fetch = to_builtins(server.config(opted_out_domains=str(tmp_path / "listed.txt")).__dict__)
         made = config(tmp_path / "out", str(tmp_path / "pages.txt"), fetch=fetch)
         extracted(made)
         asked = dict(server.hits)
@@ -266,7 +266,7 @@ def test_a_pattern_in_a_folder_that_looks_like_one_finds_the_folders_own_files(
         sources = expand(made, Storage(str(tmp_path / "out")))
         assert [source.archive for source in sources] == found
         assert all(source.location.startswith(f"{here}/") for source in sources)
-    assert asked({"sources": ["*.warc"]}, "out") != asked({"sources": [f"{tmp_path}/c1/*.warc"]}, "out")
-    before = asked({"sources": ["*.warc"]}, "out")
+    assert inputs_digest({"sources": ["*.warc"]}, "out") != inputs_digest({"sources": [f"{tmp_path}/c1/*.warc"]}, "out")
+    before = inputs_digest({"sources": ["*.warc"]}, "out")
     (here / "new.warc").write_bytes(b"")
-    assert asked({"sources": ["*.warc"]}, "out") != before
+    assert inputs_digest({"sources": ["*.warc"]}, "out") != before

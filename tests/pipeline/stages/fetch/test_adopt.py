@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import dataset
+from filters.images.hashlists import HashLists, HashListsConfig
 from pipeline.build import build
-from pipeline.config import Config, ConfigError, plain
+from pipeline.config import Config, ConfigError, to_builtins
 from pipeline.config import build as make_config
 from pipeline.stages.fetch import adopt
 from tests.crawl.downloads import download
@@ -26,6 +27,7 @@ __all__ = ["one_server"]
 
 NAMES = ("ok1", "ok2", "status/404", "ok3")
 DOWNLOADED = NAMES[:3]
+NO_LISTS = HashLists.load(HashListsConfig())
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def config(server: HostileServer, folder: Path, downloads: Path, lists: tuple[st
     folder.mkdir(exist_ok=True)
     archive = pages.write(folder / "page.warc.gz", [("http://page.test/", f'<html lang="en">{tags}')])
     (folder / "queries.txt").write_text("kettle\n")
-    fetch = plain(server.config(resolve={"localhost": f"127.0.0.1:{server.port}"}).__dict__)
+    fetch = to_builtins(server.config(resolve={"localhost": f"127.0.0.1:{server.port}"}).__dict__)
     return make_config(
         {
             "sources": [str(archive)],
@@ -88,10 +90,10 @@ def test_every_file_that_is_to_be_adopted_is_looked_at_first(
 ) -> None:
     shutil.copytree(downloads, tmp_path / "downloads")
     made = config(server, tmp_path / "run", tmp_path / "downloads")
-    adopt.check(made)
+    adopt.check(made, NO_LISTS)
     (tmp_path / "downloads" / "00001.tar").unlink()
     with pytest.raises(ConfigError, match=r"fetch.adopt: .*00001.parquet has no .*00001.tar beside it"):
-        adopt.check(made)
+        adopt.check(made, NO_LISTS)
 
 
 def test_the_addresses_to_download_can_be_asked_for(server: HostileServer, downloads: Path, tmp_path: Path) -> None:

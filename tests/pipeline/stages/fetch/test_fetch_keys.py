@@ -15,7 +15,7 @@ import crawl.web.response
 import dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from tests.crawl.hostile_server import HostileServer, running
 from tests.pipeline import pages
 
@@ -38,7 +38,7 @@ def over_http(server: HostileServer, folder: Path, urls: list[str], **changes: A
     raw, before = unfetched(tuple(urls))
     if not (folder / "out").exists():
         shutil.copytree(Path(before.name) / "out", folder / "out")
-    fetch = {**plain(server.config(timeout_s=60.0).__dict__), "origins": ["http"], **changes}
+    fetch = {**to_builtins(server.config(timeout_s=60.0).__dict__), "origins": ["http"], **changes}
     build(make_config({**raw, "out": str(folder / "out"), "fetch": fetch}), to="fetch", quiet=True)
     rows = dataset.open(str(folder / "out")).sql("SELECT url, outcome, final_url FROM images").fetchall()
     return {url: (outcome, final) for url, outcome, final in rows}

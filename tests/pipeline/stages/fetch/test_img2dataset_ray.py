@@ -18,7 +18,7 @@ from dataset.ledger.commits import Commit
 from dataset.store.faults import fault
 from dataset.store.storage import Storage
 from pipeline.build import build
-from pipeline.config import Config, ConfigError, plain
+from pipeline.config import Config, ConfigError, to_builtins
 from pipeline.config import build as make_config
 from pipeline.engine.phase import Task
 from pipeline.stages.fetch import img2dataset_ray
@@ -59,7 +59,7 @@ def config(server: HostileServer, folder: Path, distributor: str, workers: int =
     (folder / "queries.txt").write_text("kettle\n")
     (folder / "listed.txt").write_text("opted-out.test\n")
     fetch = {
-        **plain(server.config(**KEPT).__dict__),
+        **to_builtins(server.config(**KEPT).__dict__),
         "origins": ["http"],
         "opted_out_domains": str(folder / "listed.txt"),
         "distributor": distributor,

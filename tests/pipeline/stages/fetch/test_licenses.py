@@ -10,7 +10,7 @@ import pyarrow as pa
 import dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from pipeline.stages.fetch.licenses import SAID, one_a_pair
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server
@@ -43,7 +43,7 @@ def built(server: HostileServer, folder: Path, first: str, **changes: Any) -> di
         "sources": [str(archive)],
         "out": str(folder / "out"),
         "match": {"queries": str(folder / "queries.txt")},
-        "fetch": {**plain(server.config(timeout_s=20.0).__dict__), **changes},
+        "fetch": {**to_builtins(server.config(timeout_s=20.0).__dict__), **changes},
         "run": {"workers": 0},
     }
     build(make_config(raw), to="fetch", quiet=True)

@@ -12,7 +12,7 @@ import pytest
 from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.config import plain
+from pipeline.config import to_builtins
 from pipeline.engine.verdicts import warnings
 from pipeline.reports.status import status
 from pipeline.stages.fetch import progress as fetching
@@ -70,7 +70,7 @@ def test_status_while_a_server_is_silent(
             "sources": [str(archive)],
             "out": out,
             "match": {"queries": str(tmp_path / "queries.txt")},
-            "fetch": {**plain(server.config(timeout_s=4.0).__dict__), "origins": ["http"]},
+            "fetch": {**to_builtins(server.config(timeout_s=4.0).__dict__), "origins": ["http"]},
             "run": {"workers": 0},
         }
     )
@@ -98,7 +98,7 @@ def test_a_stage_that_loses_much_for_what_may_pass_says_so(
             "out": str(tmp_path / "out"),
             "text": {"languages": []},
             "match": {"queries": str(tmp_path / "queries.txt")},
-            "fetch": {**plain(server.config().__dict__), "origins": ["http"]},
+            "fetch": {**to_builtins(server.config().__dict__), "origins": ["http"]},
             "run": {"workers": 0},
         }
     )
