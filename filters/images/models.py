@@ -234,7 +234,7 @@ class _Onnx:
         options.enable_cpu_mem_arena = keeps_room
         if not isinstance(source, str):  # a model without a folder has no files beside it
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
-        options.log_severity_level = 3  # a warning about a node that it can improve is no news to anybody
+        options.log_severity_level = 4  # what goes wrong it raises; it would print a file's own names to the terminal
         wanted = [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT"}), ("CPUExecutionProvider", {})]
         there = onnxruntime.get_available_providers()
         self._session = onnxruntime.InferenceSession(source, options, [item for item in wanted if item[0] in there])

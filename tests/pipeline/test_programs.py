@@ -69,21 +69,42 @@ def test_a_datasets_own_config_allows_nothing(tmp_path: Path) -> None:
     assert _detector(own, str(tmp_path / "mine.yaml"), None).model is not None
 
 
-def _model(path: Path, location: str) -> ImageModel:
-    """A model whose weights lie in a file beside it, or elsewhere."""
-    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3, 1, 1, 1], data_location=TensorProto.EXTERNAL)
+def _external(name: str, location: str) -> TensorProto:
+    """A tensor whose values lie in another file."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1, 3, 1, 1], data_location=TensorProto.EXTERNAL)
     for key, value in (("location", location), ("offset", "0"), ("length", "12")):
-        weights.external_data.add(key=key, value=value)
-    nodes = [helper.make_node("Mul", ["x", "w"], ["y"]), helper.make_node("ReduceMean", ["y"], ["z"], axes=[2, 3])]
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def _model(path: Path, location: str, place: str = "initializer", name: str = "w") -> ImageModel:
+    """A model whose weights lie in a file beside it, or elsewhere.
+
+    place: where it names them.
+    """
+    weights, initializers, first = _external(name, location), [], []
+    if place == "initializer":
+        initializers = [weights]
+    elif place == "constant":
+        first = [helper.make_node("Constant", [], [name], value=weights)]
+    else:  # in one of two branches
+        weights.name = "inner"
+        answer = helper.make_tensor_value_info("outer", TensorProto.FLOAT, [1, 3, 1, 1])
+        branch = helper.make_graph([helper.make_node("Identity", ["inner"], ["outer"])], "b", [], [answer], [weights])
+        first = [helper.make_node("If", ["yes"], [name], then_branch=branch, else_branch=branch)]
+        initializers = [helper.make_tensor("yes", TensorProto.BOOL, [], [True])]
+    nodes = [
+        *first,
+        helper.make_node("Mul", ["x", name], ["y"]),
+        helper.make_node("ReduceMean", ["y"], ["z"], axes=[2, 3]),
+    ]
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
-        [weights],
+        initializers,
     )
-    weights.dims[:] = [1, 3, 1, 1]
-    graph.initializer[0].dims[:] = [1, 3, 1, 1]
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     path.write_bytes(model.SerializeToString())
@@ -98,15 +119,42 @@ def test_weights_lie_beside_a_model(tmp_path: Path, location: str) -> None:
     assert load(_model(tmp_path / "a.onnx", location), "key").outputs == 3
 
 
-@pytest.mark.parametrize("location", ["../secret.bin", "ABSOLUTE", "link.bin", "up/secret.bin", "sub/../../secret.bin"])
-def test_weights_lie_nowhere_else(tmp_path: Path, location: str) -> None:
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+@pytest.mark.parametrize(
+    "location",
+    ["../secret.bin", "ABSOLUTE", "link.bin", "up/secret.bin", "sub/../../secret.bin", "/proc/self/root/ABSOLUTE",
+     "file:///ABSOLUTE", "*/_ORT_MEM_ADDR_/*", "/dev/zero", "\0", ""],
+)  # fmt: skip
+def test_weights_lie_nowhere_else(tmp_path: Path, location: str, place: str) -> None:
     secret = tmp_path / "secret.bin"
     secret.write_bytes(np.ones(3, np.float32).tobytes())
     (tmp_path / "model" / "sub").mkdir(parents=True)
     (tmp_path / "model" / "link.bin").symlink_to(secret)
     (tmp_path / "model" / "up").symlink_to(tmp_path)
     with pytest.raises(ModelError, match="is no model that can be read"):
-        load(_model(tmp_path / "model" / "a.onnx", location.replace("ABSOLUTE", str(secret))), "key")
+        load(_model(tmp_path / "model" / "a.onnx", location.replace("ABSOLUTE", str(secret)), place), "key")
+
+
+def test_a_model_prints_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelError, match="is no model that can be read"):
+        load(_model(tmp_path / "a.onnx", "gone.bin", name="w\x1b]0;pwned\x07"), "key")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_torchscript_under_another_name_is_not_run(tmp_path: Path) -> None:
+    import torch
+
+    class Mean(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels.mean((2, 3))
+
+    for name in ("a.onnx", "a", "a.pt.onnx", "a.PT.", "a.bin", "a.safetensors"):
+        path = str(tmp_path / name)
+        torch.jit.save(torch.jit.script(Mean()), path)  # type: ignore[no-untyped-call]
+        model = ImageModel(path=path, size=8)
+        assert not programs.named(ImageModel(path=path, size=8))
+        with pytest.raises(ModelError, match="is no model that can be read"):
+            load(model, "key")
 
 
 def test_a_model_without_a_folder_has_no_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
