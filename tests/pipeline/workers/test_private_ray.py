@@ -67,6 +67,20 @@ def test_a_folder_without_room_is_named_and_the_environment_left(short: Path, mo
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
+METHODS = (
+    "JobInfoGcsService/GetAllJobInfo",
+    "InternalKVGcsService/InternalKVKeys",
+    "NodeManagerService/RequestWorkerLease",
+    "NodeManagerService/ShutdownRaylet",
+    "CoreWorkerService/PushTask",
+    "CoreWorkerService/KillActor",
+    "ObjectManagerService/Push",
+    "ReporterService/GetTraceback",
+    "ReporterService/CpuProfiling",
+)
+"""What runs code, ends processes, or tells what a run does."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
 def test_nothing_of_ray_listens_elsewhere(tmp_path: Path) -> None:
@@ -84,7 +98,21 @@ def test_nothing_of_ray_listens_elsewhere(tmp_path: Path) -> None:
         "        if f.is_symlink() and os.readlink(f).startswith('socket:[')}\n"
         "lines = [line.split() for kind in ('tcp', 'tcp6')\n"
         "         for line in pathlib.Path('/proc/net', kind).read_text().splitlines()[1:]]\n"
-        "print(sorted({line[1].partition(':')[0] for line in lines if line[3] == '0A' and line[9] in mine}))\n"
+        "ends = [line[1].partition(':') for line in lines if line[3] == '0A' and line[9] in mine]\n"
+        "print(sorted({host for host, _, _ in ends}))\n"
+        "import grpc\n"
+        "said = {}\n"
+        "for port in {int(port, 16) for _, _, port in ends}:\n"
+        f"    for method in {METHODS}:\n"
+        "        for word in ([], [('authorization', 'Bearer ' + 'x' * 64)]):\n"
+        "            with grpc.insecure_channel(f'127.0.0.1:{port}') as channel:\n"
+        "                ask = channel.unary_unary('/ray.rpc.' + method)\n"
+        "                try:\n"
+        "                    ask(b'', timeout=20, metadata=word)\n"
+        "                    said.setdefault(method, set()).add('OK')\n"
+        "                except grpc.RpcError as error:\n"
+        "                    said.setdefault(method, set()).add(error.code().name)\n"
+        "print({method: sorted(answers - {'UNIMPLEMENTED', 'UNAVAILABLE'}) for method, answers in said.items()})\n"
         "executor.close()\n"
     )
     root = Path(__file__).resolve().parents[3]
@@ -95,5 +123,7 @@ def test_nothing_of_ray_listens_elsewhere(tmp_path: Path) -> None:
         pytest.skip("Ray did not start within its own limit")
     assert done.returncode == 0, done.stderr[-2000:]
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
-    found = set(eval(done.stdout.splitlines()[-1]))
+    listening, answers = map(eval, done.stdout.splitlines()[-2:])
+    found = set(listening)
     assert found and found <= loopback
+    assert answers == {method: ["UNAUTHENTICATED"] for method in METHODS}  # without the token, or with another
