@@ -14,6 +14,7 @@ ROOMS: dict[str, list[str]] = {
     ],
     "gpu": [f"train/test_{name}.py" for name in ("null_gpu", "memory", "compile", "cuda", "alone")],
     "train": ["train/test_*.py", *(f"train/{room}" for room in ("checkpoints", "diagnosis", "distributed", "logs"))],
+    "demo": ["test_*.py", "bench", "demo"],
     "stages": ["pipeline/stages"],
     "keys": [f"pipeline/test_{name}.py" for name in ("config_keys", "languages", "names", "scores", "thresholds")],
     "runs": ["pipeline/test_*.py"],
@@ -21,7 +22,7 @@ ROOMS: dict[str, list[str]] = {
     "questions": [
         f"pipeline/{room}" for room in ("asking", "examining", "experiment", "forecast", "query_list", "reports")
     ],
-    "rest": ["test_*.py", "bench", "demo", "filters", "fuzz", "sql"],
+    "rest": ["filters", "fuzz", "sql"],
     "dataset": ["dataset"],
     "examine": [f"train/{room}" for room in ("data", "evaluate", "models")],
     "crawl": ["crawl"],

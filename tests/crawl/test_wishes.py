@@ -64,14 +64,14 @@ def test_tdm_reservation(values: list[str], reserved: bool | None, odd: str | No
     assert tdm_reservation(values) == (reserved, odd)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(MEMBERS, max_size=6), st.integers(0, 6), st.booleans())
 def test_adding_a_refusal_refuses(members: list[str], at: int, apart: bool) -> None:
     more = [*members[:at], "train-ai=n", *members[at:]]
     assert refuses(content_usage(more if apart else [", ".join(more)]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(alphabet='ai-trn=no,;"\\\\ ()?:@%y1.\xe9*', max_size=30), max_size=3))
 def test_no_text_is_an_error(values: list[str]) -> None:
     for said in (content_usage(values), content_signal(values)):

@@ -124,7 +124,7 @@ def test_where_a_message_ends() -> None:
     assert header_inside(b"see WARC/1.0\r\n") is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

@@ -275,7 +275,7 @@ def test_hash_lists_are_asked_before_and_after_decoding() -> None:
     assert refuse(b"not even an image", listed=lambda body, pdq: "md5") == "hash_list_match"
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP"]), st.data())
 def test_no_damage_raises(kind: str, data: st.DataObject) -> None:
     body = bytearray(picture(kind=kind))

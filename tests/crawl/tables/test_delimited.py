@@ -39,7 +39,7 @@ def addressed(texts: list[str]) -> Rows:
     return [(f"http://h.example/{number}.jpg", text) for number, text in enumerate(texts)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([b'"', b"\t", b",", b"\n", b"\r", b"\x00", b"\xff", b"a", b"http://h/", b"#"])))
 def test_each_line_of_a_tsv_is_a_row_or_is_counted(parts: list[bytes]) -> None:
     data = b"".join(parts)
@@ -47,7 +47,7 @@ def test_each_line_of_a_tsv_is_a_row_or_is_counted(parts: list[bytes]) -> None:
     assert len(rows) + losses.rows.total() == len([line for line in re.split(b"[\r\n]", data) if line])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(MARKS, min_size=1, max_size=8), st.booleans(), st.sampled_from([",", "\t", ";"]))
 @example(['"Sunset', 'a 5" nail', "", 'the last"'], True, ",")
 def test_quotation_marks_of_texts_cost_no_row(texts: list[str], text_first: bool, delimiter: str) -> None:
@@ -61,7 +61,7 @@ def test_quotation_marks_of_texts_cost_no_row(texts: list[str], text_first: bool
     assert all(text.replace('"', "") == was.replace('"', "") for (_, text), (_, was) in zip(found, rows, strict=True))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.text('"ab,;\t\r\né ', max_size=12), max_size=6), st.sampled_from([",", ";", "\t"]), st.integers(1, 40)
 )
@@ -75,7 +75,7 @@ def test_what_is_quoted_right_is_read_right(texts: list[str], delimiter: str, bl
     assert (found, losses.rows.total()) == (line_ends, 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.sampled_from([b'"', b",", b"\n", b"\r\n", b"a", b"http://h/1,b\n", b'"",', b',"'])), st.integers(1, 30)
 )

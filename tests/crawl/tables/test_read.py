@@ -80,7 +80,7 @@ def test_parquet(tmp_path: Path) -> None:
     check(read(write_parquet(tmp_path / "a", ROWS)))
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 7))
 def test_pieces_of_a_parquet_file_hold_each_row_once(
     tmp_path_factory: pytest.TempPathFactory, rows: int, group: int, cuts: int
@@ -176,7 +176,7 @@ def test_a_number_is_no_address(number: str, tmp_path: Path) -> None:
     assert [row[name] for name in ("records", "no_url", "candidates", "error")] == [2, 1, 1, None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6), st.integers(0, 40))
 def test_rows_of_a_damaged_parquet_file_are_read_or_counted(
     tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[float, int]], cut: int
@@ -249,7 +249,7 @@ def test_json_lines_of_other_tools(tmp_path: Path) -> None:
     assert counts == [5, 2, 1, 1, "a has 2 rows that are no JSON object; the others were read"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.binary(max_size=20).map(lambda data: data.replace(b"\n", b"").replace(b"\r", b"")), max_size=8))
 def test_each_of_any_json_lines_is_read_or_counted(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]

@@ -237,7 +237,7 @@ def test_an_error_page_that_does_not_end_is_an_error_page(monkeypatch: pytest.Mo
     assert (row.outcome, row.status) == ("http_client_error", 404)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.one_of(

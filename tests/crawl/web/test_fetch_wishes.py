@@ -210,7 +210,7 @@ REFUSING = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(FIELDS, max_size=6), REFUSING, st.integers(0, 6))
 def test_a_header_that_refuses_wins_over_all_others(
     fields: list[tuple[str, str]], refusing: tuple[str, str], at: int

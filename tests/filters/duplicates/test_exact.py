@@ -85,7 +85,7 @@ def expected(partitions: list[list[Pair]], config: DedupConfig) -> dict[tuple[in
     return reasons
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     partitions=st.lists(PAIRS, min_size=1, max_size=3),
     limit=st.integers(1, 5),
@@ -98,7 +98,7 @@ def test_it_drops_what_the_plain_rule_drops(partitions: list[list[Pair]], limit:
     assert {place: reason for place, (reason, _) in verdicts.items()} == expected(partitions, config)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(pairs=PAIRS, cut=st.integers(0, 30))
 def test_partitions_change_nothing_but_the_numbers(pairs: list[Pair], cut: int) -> None:
     whole = run([pairs], DedupConfig(2, 0.3, "first"))

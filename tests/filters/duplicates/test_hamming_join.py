@@ -33,7 +33,7 @@ def components(hashes: np.ndarray, colours: np.ndarray, likeness: Likeness) -> n
     return least_node(len(hashes), a[like], b[like])
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 10**6),
     limit=st.sampled_from([3, 15, 16, 31]),

@@ -101,7 +101,7 @@ def crowds(draw: Any) -> pa.Table:
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(
     table=crowds(), limit=st.sampled_from([0, 8, 15, 16, 24, 31]), buckets=st.sampled_from([1, 5]), order=st.randoms()
 )

@@ -69,7 +69,7 @@ def reference(rows: Rows, t: int) -> list[tuple[int, tuple[int, ...]]]:
     return sorted((h, tuple(q)) for row, (h, q) in enumerate(rows) if row in stays or not q)
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(rows=ROWS, t=st.integers(1, 6), cut=st.integers(0, 40), seed=st.randoms())
 def test_it_keeps_what_the_plain_rule_keeps_in_any_order_and_partitions(rows: Rows, t: int, cut: int, seed) -> None:
     want = reference(rows, t)
@@ -79,7 +79,7 @@ def test_it_keeps_what_the_plain_rule_keeps_in_any_order_and_partitions(rows: Ro
     assert kept([shuffled[:cut], shuffled[cut:]], t) == want
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows=ROWS, t=st.integers(1, 6))
 def test_a_query_beyond_t_holds_only_pairs_that_fill_another(rows: Rows, t: int) -> None:
     """Of a query's kept pairs beyond its own t smallest, each is among the t smallest of another of its queries."""
@@ -96,7 +96,7 @@ def test_a_query_beyond_t_holds_only_pairs_that_fill_another(rows: Rows, t: int)
             assert any(h <= least[q][-1] for q in queries)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows=ROWS, t=st.integers(1, 4))
 def test_the_result_at_t_lies_within_that_at_2t(rows: Rows, t: int) -> None:
     small, large = kept([rows], t), kept([rows], 2 * t)
@@ -181,7 +181,7 @@ def sample_reference(rows: Rows, t: int, salt: int = 5) -> list[tuple[int, tuple
     return sorted(answer)
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(rows=ROWS, t=st.integers(1, 6), cut=st.integers(0, 40), seed=st.randoms())
 def test_sampling_is_metaclips_in_any_order_and_partitions(rows: Rows, t: int, cut: int, seed) -> None:
     want = sample_reference(rows, t)

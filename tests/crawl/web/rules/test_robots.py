@@ -101,7 +101,7 @@ def test_paths_are_compared_by_what_they_mean(pattern: str, url: str) -> None:
     assert not robots.parse(f"User-agent: *\nDisallow: {pattern}".encode(), AGENT).allow(f"http://a.example{url}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.text("ab/*$", max_size=6), st.booleans()), max_size=12),
     st.lists(st.text("ab/$", max_size=7), min_size=1, max_size=6),
@@ -268,7 +268,7 @@ GROUPS = st.lists(
 REFUSALS = st.sampled_from(["Disallow: /", "Disallow: /a", "Content-Signal: ai-train=no", "Content-Usage: train-ai=n"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(GROUPS, st.sampled_from(["CCBot", "GPTBot"]), REFUSALS, st.data())
 def test_adding_a_refusal_never_admits_more(
     groups: list[tuple[str, list[str]]], name: str, refusal: str, data: st.DataObject
