@@ -177,8 +177,15 @@ def _table(answer: DuckDBPyConnection, file: IO[str]) -> None:
 
 
 def _csv(answer: DuckDBPyConnection, file: IO[str], spreadsheet: bool) -> None:
-    """The data as they are, lists and structs as JSON; for a spreadsheet, without formulas."""
-    cell = no_formula if spreadsheet else lambda value: value
+    """The data as they are, lists and structs as JSON; for a spreadsheet, without formulas; what a terminal would obey
+    is not sent to one.
+    """
+    is_terminal = file.isatty()
+
+    def cell(value: Any) -> Any:
+        value = no_formula(value) if spreadsheet else value
+        return clean(value) if is_terminal and isinstance(value, str) else value
+
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([cell(name) for name in _names(answer)])
     for rows in _batches(answer):

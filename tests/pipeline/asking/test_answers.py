@@ -54,6 +54,16 @@ def test_csv_holds_the_data_and_lists_as_json(out: str, capsys: pytest.CaptureFi
     assert {row["list"] for row in found} == {'["a", null]'} and {row["bytes"] for row in found} == {"aa"}
 
 
+def test_csv_sends_a_terminal_nothing_that_it_obeys(
+    out: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_terminal in (True, False):
+        monkeypatch.setattr("sys.stdout.isatty", lambda is_terminal=is_terminal: is_terminal)
+        assert main(["sql", out, "SELECT text, [text] AS list FROM candidates", "--format", "csv"]) == 0
+        printed = capsys.readouterr().out
+        assert "red " in printed and ("\x1b" in printed) is not is_terminal
+
+
 def test_markdown_is_a_table_of_markdown(out: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sql", out, "SELECT 1234567 AS n, text FROM candidates ORDER BY text", "--format", "markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
