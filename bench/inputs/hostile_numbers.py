@@ -57,6 +57,17 @@ def _avif(boxes: int, depth: int) -> bytes:
     return whole[:position] + struct.pack(">I4s", 8, b"free") * boxes + nested + whole[position:]
 
 
+def _items(count: int) -> bytes:
+    """An AVIF whose references name many items."""
+    whole = _saved("AVIF")
+    start, place = whole.index(b"meta") - 4, whole.index(b"mdat") + 4
+    end = start + struct.unpack_from(">I", whole, start)[0]
+    references = b"".join(struct.pack(">I4sHHH", 14, b"dimg", item, 1, item + 1) for item in range(1, count))
+    more = struct.pack(">I4sI", 12 + len(references), b"iref", 0) + references
+    meta = whole[start + 4 : end].replace(struct.pack(">I", place), struct.pack(">I", place + len(more)), 1)
+    return whole[:start] + struct.pack(">I", end - start + len(more)) + meta + more + whole[end:]
+
+
 _OBJECT = "itemscope itemtype='https://schema.org/ImageObject'"
 
 
@@ -91,6 +102,7 @@ def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Cal
     shown = "<img src=a.jpg alt='an attack on the reader of pages'>"
     ok = b"HTTP/1.1 200 OK\r\n"
     html = b"Content-Type: text/html\r\n"
+    typed = b"Content-Type: text/html; charset=%b\r\n\r\n"
     return {
         "alt of 5 MB": lambda: page(f"<img src=a.jpg alt='{'word ' * 10**6}'>"),
         "entities": lambda: page(f"<img src=a.jpg alt='{'&amp;&#x1F600;&none' * 200_000}'>"),
@@ -107,6 +119,9 @@ def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Cal
         "selects": lambda: page("<select><option><button>" * 20_000 + shown),
         "no end of an attribute": lambda: page("<img src=a.jpg alt=x " + "<a b='" * 400_000),
         "marks of a letter": lambda: page(f"<img src=a.jpg alt='a{chr(0x301) * 10**6}'>"),
+        "errors of GBK": lambda: raw(ok + typed % b"gbk" + shown.encode() + b"\xff" * 5_000_000),
+        "errors of Shift_JIS": lambda: raw(ok + typed % b"shift_jis" + shown.encode() + b"\xa0\xfe" * 2_500_000),
+        "items of an avif": lambda: image(_items(60_000), "image/avif"),
         "head of lines": lambda: raw(ok + b"X: y\r\n" * 400_000 + html + b"\r\n" + shown.encode()),
         "line of a head": lambda: raw(ok + b"X: " + b"y" * 5_000_000 + b"\r\n" + html + b"\r\n" + shown.encode()),
         "chunks of a byte": lambda: raw(
