@@ -48,7 +48,6 @@ from train.sections import TrainingConfig
 
 LARGE_IMAGES = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "image_size": 224, "patch_size": 112}}
 """A model whose activations are small beside its images."""
-RESNET = {**tiny.CONFIG, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}}
 _COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter_tensor", "all_gather_into_tensor", "broadcast")
 _LIBRARY = ctypes.CDLL(os.environ["LD_PRELOAD"])
 
@@ -155,6 +154,17 @@ def without_numbers(*arguments: Any, **more: Any) -> Any:
     return clip
 
 
+def shallow(model: str, folder: Path) -> str:
+    """A model of the same sizes but for its depth: the file of its config."""
+    config = open_clip.get_model_config(model)
+    for tower in ("vision_cfg", "text_cfg"):
+        layers = config[tower]["layers"]
+        config[tower]["layers"] = [1 for _ in layers] if isinstance(layers, list) else 2
+    path = folder / f"shallow-{model}.json"
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
 def decoded(files: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
     """Stands for torchvision's call of nvJPEG, which has no stand-in; the pixels are nobody's."""
     sizes = [Image.open(io.BytesIO(file.numpy().tobytes())).size for file in files]
@@ -184,6 +194,11 @@ def tokenizer(source: str, make: Any = open_clip.get_tokenizer) -> Any:
     return _TOKENIZERS[texts]
 
 
+def uncompiled(function: Any, **_: Any) -> Any:
+    """Stands for torch.compile, whose compiler takes seconds to import, and which is switched off here."""
+    return function
+
+
 def unwritten(checkpoints: Any, copies: Any, writer: Any) -> None:
     """Stands for Checkpoints._write, and writes nothing."""
     checkpoints._staging.wait()
@@ -196,11 +211,13 @@ def put(ends: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
 
 
 class Averaged(DistributedDataParallel):
-    """Whose gradients are everyone's at once: the `fake` backend has no future for them."""
+    """Whose gradients are everyone's at once: the `fake` backend has no future for them. Its first ten steps are not
+    timed, for which it would wait for the device."""
 
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
         self.register_comm_hook(None, _at_once)
+        self.logger: Any = SimpleNamespace(set_runtime_stats_and_log=lambda: None)
 
 
 def _at_once(_: object, bucket: dist.GradBucket) -> Any:
@@ -288,6 +305,7 @@ def main() -> None:
     torch.cuda.init()
     torch.set_num_threads(1)
     open_clip.get_tokenizer = tokenizer
+    torch.compile = uncompiled  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         tiny.register(Path(folder))
         dataset = tiny.write_dataset(Path(folder) / "dataset", tiny.CAPTIONS * 4)
@@ -295,12 +313,14 @@ def main() -> None:
         weights = f"{folder}/weights.pt"
         torch.save(create(tiny.MODEL).model.state_dict(), weights)
         cases = Path(sys.argv[1]).read_text().replace("WEIGHTS", weights)
-        for name, model in {"LARGE_IMAGES": LARGE_IMAGES, "RESNET": RESNET}.items():
+        for name, model in {"LARGE_IMAGES": LARGE_IMAGES, "RESNET": tiny.RESNET_CONFIG}.items():
             path = Path(folder) / f"{name.lower()}.json"
             path.write_text(json.dumps(model))
             cases = cases.replace(name, str(path))
         for number, case in enumerate(json.loads(cases)):
             config = load({**case["config"], "dataset": dataset})
+            if case.get("shallow"):
+                config = with_changes(config, model=shallow(config.model.name, Path(folder)))
             key = repr({**case, "name": "", "config": with_changes(config, name="any")})
             if key in known:
                 print(json.dumps({"name": case["name"], **known[key]}), flush=True)

@@ -45,7 +45,7 @@ def counted_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The registered tiny model's config file."""
+    """The config file of the tiny transformer, which is registered with the tiny ResNet."""
     return tiny.register(tmp_path_factory.mktemp("model"))
 
 

@@ -44,7 +44,7 @@ def carried(outputs: Any, gradients: Any) -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("model", [tiny.MODEL, "openwit-tiny"])  # a transformer, a ResNet
+@pytest.mark.parametrize("model", [tiny.MODEL, tiny.RESNET])  # a transformer, a ResNet
 def test_a_step_stays_on_the_device(model: str, precision: str, loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.autograd, "grad", lambda output, leaves: [torch.zeros_like(leaf) for leaf in leaves])
     monkeypatch.setattr(torch.autograd, "backward", carried)

@@ -109,8 +109,8 @@ def told(run: Path, rank: int = 0) -> str:
 
 @pytest.fixture
 def config(tiny_dataset: str, tmp_path: Path) -> Path:
-    """The config of an endless run with readers."""
-    values = {"dataset": tiny_dataset, "model": tiny.MODEL, "batch_size": 16, "samples_seen": 16000, "workers": 2}
+    """The config of an endless run with a reader."""
+    values = {"dataset": tiny_dataset, "model": tiny.MODEL, "batch_size": 16, "samples_seen": 16000, "workers": 1}
     values |= {"device": "cpu", "log_every": 1, "checkpoint_every": 3, "tensorboard": False, "timeout_s": 3}
     path = tmp_path / "train.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -180,6 +180,7 @@ def test_readers_that_are_killed_or_stand_still_end_the_run(config: Path, tmp_pa
 
         return act
 
+    config.write_text(config.read_text().replace("workers: 1", "workers: 2"))
     killed, frozen = tmp_path / "killed", tmp_path / "frozen"
     assert ended(begin(config, killed, {0: in_backward(hurt(signal.SIGKILL))})) == [1]
     # torch names the signal only where its watch over the readers is first to notice

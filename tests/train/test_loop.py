@@ -17,6 +17,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from dataset.store.storage import Storage
 from tests.train import tiny
 from tests.train.data.test_loader import spoil
+from train import loop
 from train.__main__ import main
 from train.checkpoints.load import load_clip
 from train.config import TrainConfig, from_keys, place_of, with_changes
@@ -34,12 +35,12 @@ def config_of(dataset: str, **changes: Any) -> TrainConfig:
     defaults: dict[str, Any] = {
         "model": tiny.MODEL,
         "batch_size": 16,
-        "epochs": 3,
+        "epochs": 1.5,
         "learning_rate": 1e-3,
         "workers": 0,
         "device": "cpu",
         "log_every": 1,
-        "checkpoint_every": 5,
+        "checkpoint_every": 2,
         "tensorboard": False,
     }
     return from_keys(dataset, **{**defaults, **changes})
@@ -65,7 +66,7 @@ def weights(run: str | Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole_run(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Twelve steps without a stop."""
+    """Six steps without a stop."""
     return train(config_of(tiny_dataset), str(tmp_path_factory.mktemp("whole")), quiet).run
 
 
@@ -77,13 +78,13 @@ def assert_same_run(run: str | Path, whole: str) -> None:
 
 def test_it_learns(tiny_dataset: str, tmp_path: Path) -> None:
     result = train(
-        config_of(tiny_dataset, epochs=40, learning_rate=3e-3, log_every=10, checkpoint_every=80), str(tmp_path), quiet
+        config_of(tiny_dataset, epochs=20, learning_rate=5e-3, log_every=10, checkpoint_every=80), str(tmp_path), quiet
     )
     log = log_of(tmp_path)
     assert log[0]["loss"] > 1.4
     assert result.loss == log[-1]["loss"] < 0.7
-    assert (result.steps, result.samples_seen, result.damaged_samples) == (160, 2560, 0)
-    assert [record["step"] for record in log] == list(range(10, 161, 10))
+    assert (result.steps, result.samples_seen, result.damaged_samples) == (80, 1280, 0)
+    assert [record["step"] for record in log] == list(range(10, 81, 10))
     assert set(log[0]) == {
         "step", "steps", "epoch", "samples_seen", "loss", "logit_scale", "learning_rate", "gradient_norm_image",
         "gradient_norm_text", "gradient_norm_rest", "gradient_norm_all", "duplicate_share", "samples_per_second",
@@ -101,7 +102,7 @@ def test_a_run_is_a_directory_of_config_log_and_checkpoints(whole_run: str) -> N
         "checkpoints/latest",
         *(
             f"checkpoints/step-{step:08d}/{name}"
-            for step in (10, 12)
+            for step in (4, 6)
             for name in (".metadata", "__0_0.distcp", "checkpoint.json")
         ),
         "config.yaml",
@@ -121,7 +122,7 @@ class StopError(Exception):
     """Stands for anything that ends a run."""
 
 
-@pytest.mark.parametrize("stops", [(1,), (5,), (7, 11)])
+@pytest.mark.parametrize("stops", [(1,), (2,), (3, 5)])
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tiny_dataset: str, whole_run: str, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
@@ -179,11 +180,11 @@ def killed(config: TrainConfig, run: Path, step: int, within_write_of: str | Non
 @pytest.mark.parametrize(
     ("step", "within_write_of"),
     [
-        (8, None),
-        (10, "checkpoints/latest"),
-        (10, "checkpoints/step-00000010/__0_0.distcp"),
-        (10, "checkpoints/step-00000010/.metadata"),
-        (10, "log.jsonl"),
+        (3, None),
+        (4, "checkpoints/latest"),
+        (4, "checkpoints/step-00000004/__0_0.distcp"),
+        (4, "checkpoints/step-00000004/.metadata"),
+        (4, "log.jsonl"),
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
@@ -220,13 +221,13 @@ def test_a_run_does_not_go_on_with_another_dataset(whole_run: str, tmp_path: Pat
 def test_only_the_newest_checkpoints_and_the_best_are_kept(tiny_dataset: str, tmp_path: Path) -> None:
     for keep in (1, 3):
         run = tmp_path / str(keep)
-        worse = config_of(tiny_dataset, checkpoint_every=2, keep=keep, learning_rate=9.0, warmup_share=0.9)
+        worse = config_of(tiny_dataset, epochs=2, keep=keep, learning_rate=9.0, warmup_share=0.9)
         train(worse, str(run), quiet)
         steps = sorted(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
         logged = losses(run)
-        best = min(range(2, 13, 2), key=lambda step: logged[step - 1] + logged[step])
-        assert best < 12  # so high a learning rate
-        assert steps == sorted({best, *range(14 - 2 * keep, 13, 2)})
+        best = min(range(2, 9, 2), key=lambda step: logged[step - 1] + logged[step])
+        assert best < 8  # so high a learning rate
+        assert steps == sorted({best, *range(10 - 2 * keep, 9, 2)})
         assert load_clip(str(run / "checkpoints" / "best")).model is not None
 
 
@@ -238,32 +239,23 @@ def test_a_spoiled_checkpoint_is_one_sentence(tiny_dataset: str, tmp_path: Path)
         train(config_of(tiny_dataset, epochs=0.25), str(tmp_path), quiet)
 
 
-def test_seed_decay_clip_crop_and_precision_are_felt(tiny_dataset: str, whole_run: str, tmp_path: Path) -> None:
-    reference = losses(whole_run)
-    changes: list[dict[str, Any]] = [
-        {"seed": 1}, {"weight_decay": 0.0}, {"grad_clip": 0.1}, {"crop_min": 0.5}, {"precision": "bf16"},
-        {"warmup_share": 0.5}, {"learning_rate": 1e-2},
-    ]  # fmt: skip
-    for number, change in enumerate(changes):
-        run = tmp_path / str(number)
-        train(config_of(tiny_dataset, **change), str(run), quiet)
-        assert losses(run) != reference, change
-        assert losses(run)[12] < 3, change
+def test_the_logit_scale_never_exceeds_the_papers_hundred(
+    tiny_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor, **more: Any) -> torch.Tensor:
+        return softmax_loss(images, texts, scale, **more) - scale
 
-
-def test_the_logit_scale_never_exceeds_the_papers_hundred(tiny_dataset: str, tmp_path: Path) -> None:
+    monkeypatch.setitem(loop.LOSSES, "softmax", greedy)
     scales: list[float] = []
-    config = config_of(tiny_dataset, epochs=25, learning_rate=0.2, warmup_share=0.0, batch_size=64)
+    config = config_of(tiny_dataset, samples_seen=160, learning_rate=0.3, warmup_share=0.0, schedule="constant")
     train(config, str(tmp_path), lambda record: scales.append(record["logit_scale"]))
-    assert max(scales) <= 100.001
+    assert 99 < max(scales) <= 100.001
     assert len(set(scales)) > 5
 
 
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(
     tiny_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train import loop
-
     monkeypatch.setitem(
         loop.LOSSES, "softmax", lambda *features, **more: softmax_loss(*features, **more) * float("nan")
     )
@@ -296,7 +288,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
 
 def test_two_processes_of_torchruns_train_as_one(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
-    values = {"dataset": tiny_dataset, "batch_size": 16, "epochs": 2, "log_every": 1, "workers": 0, "device": "cpu"}
+    values = {"dataset": tiny_dataset, "batch_size": 16, "epochs": 1, "log_every": 1, "workers": 0, "device": "cpu"}
     file.write_text(yaml.safe_dump({**values, "model": str(tiny_model), "learning_rate": 1e-3}))
     # torchrun's own agent; it forks, where its command would have each process import everything anew.
     torchrun = LaunchConfig(

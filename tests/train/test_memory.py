@@ -228,7 +228,7 @@ def test_python_m_train_makes_a_dry_run(
 def test_a_resnets_blocks_computed_twice_learn_the_same(micro_batch: int) -> None:
     found, buffers, saved = [], [], []
     for twice in (False, True):
-        model = create("openwit-tiny").model.train()
+        model = create(tiny.RESNET).model.train()
         if twice:
             recompute(model)
         kept: set[int] = set()
@@ -238,12 +238,12 @@ def test_a_resnets_blocks_computed_twice_learn_the_same(micro_batch: int) -> Non
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(*batch(64, 24))
+            model(*batch(64))
         saved.append(len(kept))
-        model = create("openwit-tiny").model.train()
+        model = create(tiny.RESNET).model.train()
         if twice:
             recompute(model)
-        backward(model, *batch(64, 24), loss=softmax_loss, seed=0, micro_batch=micro_batch)
+        backward(model, *batch(64), loss=softmax_loss, seed=0, micro_batch=micro_batch)
         buffers.append({name: buffer.clone() for name, buffer in model.named_buffers()})
         found.append(gradients(model))
     assert_equal(*found)

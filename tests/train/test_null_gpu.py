@@ -10,7 +10,6 @@ import json
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +22,8 @@ from train.config import by_key, load
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "train").glob("*.yaml"))}
 COMMON = {"workers": 0, "device": "cuda", "tensorboard": False}
-BEGINNING, DDP_BEGINNING = 4, 11
-"""Steps in which libraries make ready, and in which DistributedDataParallel times itself, for which it waits. Then come
-one, one that is logged, one, one that is saved, and a last."""
+BEGINNING = 2
+"""Steps in which libraries make ready. Then come one, one that is logged, one, one that is saved, and a last."""
 RESNET = "RESNET"  # tests/null_gpu/measure.py makes it, like WEIGHTS and LARGE_IMAGES
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -51,7 +49,7 @@ FORECAST = {
     ),
     "by micro-batches": ("one_24gb_gpu", {"batch_size": 512}),
 }
-"""Whose memory is held against the forecast: (preset, what is changed)."""
+"""Whose memory is held against the forecast, of two layers a tower: (preset, what is changed)."""
 
 
 def gpus_of(preset: str) -> int:
@@ -68,15 +66,14 @@ def cases() -> list[dict[str, Any]]:
         gpus, config = gpus_of(preset), by_key(load(path))
         config.update(model=RESNET if "RN" in config["model"] else tiny.MODEL, pretrained="", learning_rate=1e-3)
         config.update(batch_size=4 * gpus, micro_batch=min(2, config["micro_batch"]))
-        made.append(stepped(preset, config, gpus, 1 % gpus, DDP_BEGINNING))
+        made.append(stepped(preset, config, gpus, 1 % gpus))
     for option, values in OPTIONS.items():
         for gpus, kind in ((1, "ddp"), (8, "ddp"), (8, "fsdp")):
             if (kind == "fsdp" and option in CANNOT_SHARD) or (gpus > 1 and option in ALONE):
                 continue
             config = {"model": tiny.MODEL, "precision": "bf16", "batch_size": 4 * gpus, "parallel": kind, **values}
             config["micro_batch"] = 2 if gpus > 1 else 0
-            beginning = DDP_BEGINNING if gpus > 1 and kind == "ddp" else BEGINNING
-            made.append(stepped(f"{option}, {gpus} {kind}", config, gpus, 3 % gpus, beginning))
+            made.append(stepped(f"{option}, {gpus} {kind}", config, gpus, 3 % gpus))
     made.append(
         {
             "name": "copies",
@@ -87,19 +84,19 @@ def cases() -> list[dict[str, Any]]:
     for name, (preset, changes) in FORECAST.items():
         gpus, config = gpus_of(preset), {**by_key(load(PRESETS[preset])), **COMMON, **changes}
         config.update(pretrained="", samples_seen=2 * config["batch_size"])
-        made.append({"name": f"memory, {name}", "config": config, "processes": gpus, "bare": True})
+        made.append({"name": f"memory, {name}", "config": config, "processes": gpus, "bare": True, "shallow": True})
     return made
 
 
-def stepped(name: str, config: dict[str, Any], gpus: int, rank: int, beginning: int) -> dict[str, Any]:
+def stepped(name: str, config: dict[str, Any], gpus: int, rank: int) -> dict[str, Any]:
     """A case of which the steps are looked at, when the first few are done."""
-    often = {"log_every": beginning + 2, "checkpoint_every": beginning + 4}
-    config = {**config, **COMMON, **often, "samples_seen": (beginning + 5) * config["batch_size"]}
-    return {"name": name, "config": config, "processes": gpus, "rank": rank, "beginning": beginning}
+    often = {"log_every": BEGINNING + 2, "checkpoint_every": BEGINNING + 4}
+    config = {**config, **COMMON, **often, "samples_seen": (BEGINNING + 5) * config["batch_size"]}
+    return {"name": name, "config": config, "processes": gpus, "rank": rank, "beginning": BEGINNING}
 
 
 class Measured(NamedTuple):
-    """What the processes with the GPUs that compute nothing have found."""
+    """What the process with the GPUs that compute nothing has found."""
 
     cases: dict[str, dict[str, Any]]
     """What each case measured, by its name."""
@@ -109,26 +106,18 @@ class Measured(NamedTuple):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    """All of it, by two processes side by side: each takes seconds to start, and one alone above a minute."""
+    """All of it, by one process: it takes seconds to start."""
     folder = tmp_path_factory.mktemp("null_gpu")
     try:
         gpus = environment(build(folder), gpus=8) | {"TORCH_COMPILE_DISABLE": "1"}  # as the bench does where it is tiny
     except CannotBuildError as error:
         pytest.skip(f"no GPU that computes nothing: {error}")
-    bare = [case for case in cases() if case.get("bare")]
-    parts = [[case for case in cases() if case not in bare], bare]
-
-    def measure(part: int, *more: str) -> list[str]:
-        file = folder / f"{part}.json"
-        file.write_text(json.dumps(parts[part]))
-        command = [sys.executable, "-m", "tests.null_gpu.measure", str(file), *more]
-        done = subprocess.run(command, cwd=ROOT, env=gpus, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
-        return done.stdout.splitlines()
-
-    with ThreadPoolExecutor(len(parts)) as pool:
-        futures = [pool.submit(measure, 0), pool.submit(measure, 1, "--bench")]
-    printed = [line for future in futures for line in future.result()]
+    file = folder / "cases.json"
+    file.write_text(json.dumps(cases()))
+    command = [sys.executable, "-m", "tests.null_gpu.measure", str(file), "--bench"]
+    done = subprocess.run(command, cwd=ROOT, env=gpus, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    printed = done.stdout.splitlines()
     lines = [json.loads(line) for line in printed if line.startswith('{"name": ')]
     assert len(lines) == len(cases())
     return Measured({line["name"]: line for line in lines}, json.loads(printed[-1]))
@@ -140,7 +129,7 @@ def measured(found: Measured) -> dict[str, dict[str, Any]]:
     return found.cases
 
 
-TRAINED = {case["name"]: case["beginning"] for case in cases() if "beginning" in case}
+TRAINED = [case["name"] for case in cases() if "beginning" in case]
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -149,7 +138,7 @@ def test_a_step_waits_for_nothing(name: str, measured: dict[str, dict[str, Any]]
     assert "error" not in found, found["error"]
     steps = {int(step): asked for step, asked in found["steps"].items()}
     before, logged, _, saved = sorted(steps)
-    assert before == TRAINED[name] + 1
+    assert before == BEGINNING + 1
     for step, asked in steps.items():
         told = step in (logged, saved)
         of_the_scaler = 2 if step == saved and "fp16" in name else 0

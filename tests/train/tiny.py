@@ -1,4 +1,4 @@
-"""A model that trains in a second, and a dataset for it: pictures of two colours side by side, captioned by them."""
+"""Models that train in a second, and a dataset for them: pictures of two colours side by side, captioned by them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from dataset.tables import to_parquet
 from dataset.webdataset.shards import write_shard
 
 MODEL = "test-tiny"
+RESNET = "test-resnet"
 CONFIG = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 12, "width": 32, "heads": 2, "layers": 1},
+    "text_cfg": {"context_length": 12, "width": 8, "heads": 2, "layers": 1},
 }
+"""Of narrow texts: the vocabulary's embedding is nearly all of the model's weights."""
+RESNET_CONFIG = {**CONFIG, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}
 COLOURS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
@@ -38,11 +41,12 @@ CAPTIONS = [f"{left} {right}" for left in COLOURS for right in COLOURS]  # 64
 
 
 def register(folder: Path) -> Path:
-    """Make the model known to open_clip; returns its config's file."""
-    path = folder / f"{MODEL}.json"
-    path.write_text(json.dumps(CONFIG))
-    open_clip.add_model_config(path)
-    return path
+    """Make the models known to open_clip; returns the config's file of the transformer."""
+    for name, config in {MODEL: CONFIG, RESNET: RESNET_CONFIG}.items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(config))
+        open_clip.add_model_config(path)
+    return folder / f"{MODEL}.json"
 
 
 def picture(caption: str, suffix: str = "jpeg") -> bytes:

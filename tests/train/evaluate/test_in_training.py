@@ -63,7 +63,7 @@ def test_it_is_examined_every_so_many_steps_and_after_the_last(config: TrainConf
     assert (Path(run) / EVALUATIONS).read_bytes() == before
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.5}, {"model": "openwit-tiny", "grad_checkpointing": True}])
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.5}, {"model": tiny.RESNET, "grad_checkpointing": True}])
 def test_what_is_learnt_is_the_same_whether_or_not_anyone_looks(
     config: TrainConfig, tmp_path: Path, changes: dict[str, Any]
 ) -> None:

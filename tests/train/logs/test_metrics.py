@@ -34,8 +34,9 @@ def test_the_operations_of_a_sample_are_those_of_the_formula() -> None:
     def blocks(tokens: int, width: int) -> float:
         return 2 * tokens * (12 * width**2 + 2 * tokens * width)
 
-    patches, width, length = 4, 32, 12
-    forward = 2 * patches * 3 * 16**2 * width + blocks(patches + 1, width) + blocks(length, width) + 2 * 2 * width * 16
+    patches, width, length, text_width = 4, 32, 12, 8
+    forward = 2 * patches * 3 * 16**2 * width + blocks(patches + 1, width) + 2 * width * 16
+    forward += blocks(length, text_width) + 2 * text_width * 16
     clip = create(tiny.MODEL)
     assert flops_per_sample(clip) == pytest.approx(3 * forward, rel=0.02)
     clip.model.lock_image_tower()  # type: ignore[operator]
