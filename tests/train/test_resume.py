@@ -140,7 +140,8 @@ def test_a_run_in_a_bucket_goes_on_to_the_same_bits(
         log = [json.loads(line) for line in run.read("log.jsonl").decode().splitlines()]
         assert {record["step"]: record["loss"] for record in log} == whole[1]
         left = {info.name.split("/")[1] for info in run.list("checkpoints", recursive=True)}
-        assert left == {"latest", "best", "step-00000006"}
+        best = run.read("checkpoints/best").decode().strip()
+        assert left == {"latest", "best", "step-00000006", best}
         assert load_clip(home) is not None
 
 
