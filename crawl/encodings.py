@@ -207,7 +207,7 @@ def _sequences(encoding: str) -> tuple[re.Pattern[bytes], _Sequences]:
 
 
 def _decode_multi_byte(data: bytes, encoding: str) -> str:
-    """By the codec, which reads a megabyte in milliseconds but stumbles slowly; or sequence by sequence."""
+    """Decode by the codec, which reads a megabyte in milliseconds but stumbles slowly; or sequence by sequence."""
     _stumbles.left = _FEW
     try:
         return _by_codec(data, encoding)
