@@ -24,6 +24,7 @@ from pipeline.workers.ray_worker import Board
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server
 from tests.pipeline import small_archive
+from tests.pipeline.patient_ray import PATIENT
 from tests.pipeline.stages.fetch.test_img2dataset_ray import OUTCOMES, config, images
 from tests.pipeline.tinted import World
 from tests.pipeline.two_nodes import DOOMED
@@ -80,7 +81,7 @@ def test_a_node_that_dies_in_the_middle_changes_no_byte(raw: dict[str, object], 
         folder.mkdir()
         config, starts = folder / "config.yaml", folder / "starts"
         config.write_text(yaml.safe_dump({**raw, "out": str(folder / "out")}))
-        env = {**os.environ, "RAY_AUTH_MODE": "disabled", "WIT_TEST_STARTS": str(starts)}
+        env = {**os.environ, **PATIENT, "RAY_AUTH_MODE": "disabled", "WIT_TEST_STARTS": str(starts)}
         command = [sys.executable, "-m", "tests.pipeline.two_nodes", str(config)]
         done = subprocess.run(command, cwd=REPO, env=env, capture_output=True, text=True, timeout=900)
         if done.returncode and "timed out during startup" in done.stderr:
@@ -104,6 +105,8 @@ def test_a_node_that_dies_in_the_middle_changes_no_byte(raw: dict[str, object], 
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
     """A Ray of our own, as if this machine had a GPU: to start one takes ten CPU-seconds."""
     with pytest.MonkeyPatch.context() as patched:
+        for name, value in PATIENT.items():
+            patched.setenv(name, value)
         patched.setenv("WIT_TEST_STARTS", str(tmp_path_factory.mktemp("two") / "starts"))
         executor = RayExecutor(2, None)
         assert executor._options is not None

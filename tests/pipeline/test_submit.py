@@ -24,14 +24,13 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
 from tests.pipeline import small_archive
+from tests.pipeline.patient_ray import PATIENT
 from tests.s3_server import free_ports
 
 REPO = Path(__file__).resolve().parents[2]
 TOKEN = "c" * 64  # of our head; Ray makes one of its own for each user, and asks for it from then on
 
 
-PATIENT = {"RAY_agent_register_timeout_ms": "180000", "RAY_health_check_failure_threshold": "40"}
-"""A node that a busy machine starts slowly is not a dead node."""
 STARTS = 3
 
 

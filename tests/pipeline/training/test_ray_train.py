@@ -14,6 +14,7 @@ import yaml
 
 from pipeline.cli import main
 from pipeline.training.train_worker import FirstError, work
+from tests.pipeline.patient_ray import PATIENT
 from tests.train import tiny
 from train import loop
 from train.failure import PeerError, TrainingError
@@ -104,6 +105,8 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
     (tmp_path / "deadly" / "killer.py").write_text(KILLER)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'deadly'}:{Path(__file__).resolve().parents[3]}")
     monkeypatch.setenv("WIT_TEST_KILLED", str(tmp_path / "killed"))
+    for name, value in PATIENT.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(tmp_path / "deadly")
     monkeypatch.setattr("pipeline.training.ray_train.work", importlib.import_module("killer").work)
     ctrl_c = signal.getsignal(signal.SIGINT)
