@@ -134,8 +134,7 @@ def _leaves(field: pa.Field, path: str) -> Iterator[str]:
 def read_parquet(
     storage: Storage, name: str, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
 ) -> pa.Table:
-    """Read one file, or only some of its columns; some of them as dictionaries, see
-        `dataset.ledger.damage.parse_parquet`.
+    """Read one file, or only some of its columns; `dictionaries`: as `dataset.ledger.damage.parse_parquet` has it.
 
     Raises:
         FileNotFoundError: there is no such file.
