@@ -152,7 +152,7 @@ def test_torchscript_under_another_name_is_not_run(tmp_path: Path) -> None:
         path = str(tmp_path / name)
         torch.jit.save(torch.jit.script(Mean()), path)  # type: ignore[no-untyped-call]
         model = ImageModel(path=path, size=8)
-        assert not programs.named(ImageModel(path=path, size=8))
+        assert not programs.named_programs(ImageModel(path=path, size=8))
         with pytest.raises(ModelError, match="is no model that can be read"):
             load(model, "key")
 
