@@ -20,6 +20,7 @@ from dataset.webdataset.shards import write_shard
 
 MODEL = "test-tiny"
 RESNET = "test-resnet"
+WIDER_RESNET = "test-wider-resnet"
 CONFIG = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
@@ -27,6 +28,12 @@ CONFIG = {
 }
 """Of narrow texts: the vocabulary's embedding is nearly all of the model's weights."""
 RESNET_CONFIG = {**CONFIG, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}
+WIDER_RESNET_CONFIG = {
+    **CONFIG,
+    "embed_dim": 192,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16},
+}
+"""Whose gradients round less: the image tower of openwit-tiny."""
 COLOURS = {
     "black": (0, 0, 0),
     "white": (255, 255, 255),
@@ -42,7 +49,7 @@ CAPTIONS = [f"{left} {right}" for left in COLOURS for right in COLOURS]  # 64
 
 def register(folder: Path) -> Path:
     """Make the models known to open_clip; returns the config's file of the transformer."""
-    for name, config in {MODEL: CONFIG, RESNET: RESNET_CONFIG}.items():
+    for name, config in ((MODEL, CONFIG), (RESNET, RESNET_CONFIG), (WIDER_RESNET, WIDER_RESNET_CONFIG)):
         path = folder / f"{name}.json"
         path.write_text(json.dumps(config))
         open_clip.add_model_config(path)
