@@ -33,6 +33,7 @@ def is_manifest_lost(storage: Storage) -> bool:
 
 
 Known = Mapping[str, tuple[str, list[Commit]]]
+Schemas = dict[FileRef, pa.Schema]
 
 
 class Committed:
@@ -41,14 +42,16 @@ class Committed:
     Args:
         storage: the dataset.
         known: of some phases, the checksum of their records and what these say: who has closed them need not read them.
+        schemas: of some files their columns; those of others are added as they are read.
 
     Raises:
         RecordError, DamagedError: a record is not what was committed.
     """
 
-    def __init__(self, storage: Storage, known: Known | None = None):
+    def __init__(self, storage: Storage, known: Known | None = None, schemas: Schemas | None = None):
         self.storage = storage
         self._known = known or {}
+        self._schemas = {} if schemas is None else schemas
         self.manifest: dict[str, Any] = read_manifest(storage)
         if not self.manifest["phases"] and is_manifest_lost(storage):
             raise RecordError(f"{storage.url_of(MANIFEST)} {LOST}")
@@ -124,8 +127,10 @@ class Committed:
 
     def schema(self, file: FileRef) -> pa.Schema:
         """Return the columns that a committed file has. Raises DamagedError, FileNotFoundError."""
-        with open_table(self.storage, file) as source:
-            return pq.read_schema(source)
+        if file not in self._schemas:
+            with open_table(self.storage, file) as source:
+                self._schemas[file] = pq.read_schema(source)
+        return self._schemas[file]
 
     def is_decided(self, stage: Stage) -> bool:
         """Return whether a stage has given its verdicts."""

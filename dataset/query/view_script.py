@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from dataset.ids import checksum
 from dataset.ledger.commits import put
-from dataset.ledger.committed import Committed, Known
+from dataset.ledger.committed import Committed, Known, Schemas
 from dataset.query import sql
 from dataset.query.point_queries import macro
 from dataset.query.side_tables import public_suffixes
@@ -61,24 +61,24 @@ SET VARIABLE $root = regexp_replace(getvariable('$root'), '([*?\[])', '[\1]', 'g
 """)
 
 
-def write(storage: Storage, known: Known | None = None) -> bool:
+def write(storage: Storage, known: Known | None = None, schemas: Schemas | None = None) -> bool:
     """Write a dataset's views.sql, if it is another than what is there; says whether it was.
 
-    known: see `dataset.ledger.committed.Committed`.
+    known, schemas: see `dataset.ledger.committed.Committed`.
 
     Raises:
         OSError: the dataset cannot be written.
     """
-    text = script(storage, known).encode()
+    text = script(storage, known, schemas).encode()
     if storage.exists(NAME) and storage.read(NAME) == text:
         return False
     put(storage, NAME, text)
     return True
 
 
-def script(storage: Storage, known: Known | None = None) -> str:
+def script(storage: Storage, known: Known | None = None, schemas: Schemas | None = None) -> str:
     """Return the text of a dataset's views.sql; see `write`."""
-    committed = Committed(storage, known)
+    committed = Committed(storage, known, schemas)
     view_tables = list(tables(committed))
     files = sorted(file.name for table in view_tables for _, file in table.files)
     root = f"dataset_{checksum(chr(10).join(files).encode())[:8]}"

@@ -38,7 +38,6 @@ CHECKED_BYTES = 2 * 2**30
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _TAKEN = frozenset(("memory", "temp", "system", "main", "pg_catalog", "information_schema"))
-_TABLE = re.compile(r'"table_name":"(\w+)"')
 _BEGINS_WITH = re.compile(r"(?:\s|--[^\n]*\n)*WITH\b")
 _LISTS = re.compile(r"\bshow\b|\bduckdb_|\bpragma_|information_schema|pg_catalog|query_table|\bcatalog", re.IGNORECASE)
 """Questions for the views themselves, which name none of them."""
@@ -95,7 +94,7 @@ class Dataset(Committed):
         self._waiting = dict(self._makers)  # tables that are not made yet
         self._selects = views()  # of every view
         self._texts = dict(self._selects)  # those of views that are not made yet
-        self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
+        self._behind = {name: sql.tables_read(self.connection, text) for name, text in self._texts.items()}
         self._constants = {**constants(self), "_timings": lambda: timings(self.storage)}  # that are not made yet
         self._made = {*self._waiting, *self._texts, *self._constants}  # names that a question may not take for its own
         if connection is not None:
@@ -124,10 +123,6 @@ class Dataset(Committed):
         files = RemoteFiles(self.storage)
         self.connection.register_filesystem(files)
         return files
-
-    def _read_by(self, select: str) -> set[str]:
-        """The names of the tables that a view reads, as DuckDB's parser has them."""
-        return set(_TABLE.findall(sql.parse_statement(self.connection, select)))
 
     def schema(self, file: FileRef) -> pa.Schema:
         return super().schema(file) if self._remote is None else self._remote.schema(file)

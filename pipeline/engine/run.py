@@ -18,6 +18,7 @@ from dataset.ledger.commits import (
     write_manifest,
     write_records,
 )
+from dataset.ledger.committed import Schemas
 from dataset.query import view_script
 from dataset.stages import names
 from dataset.store.faults import patiently
@@ -75,6 +76,7 @@ class Run:
         self.limits = RecordLimits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._records = new_records()  # of all phases that are closed
         self._closed: dict[str, tuple[str, list[Commit]]] = {}  # of the phases that views read; see Committed
+        self._schemas: Schemas = {}  # of files that views read: after every stage views.sql is made of them
         self._quarantined = 0
         self._rereading = Rereading(storage)
         self._published: tuple[str, float] | None = None  # before which stage last, and when
@@ -370,7 +372,7 @@ class Run:
         stage, now = phase.stage.name, time.monotonic()
         if self._published is None or self._published[0] != stage:
             self._publish(complete=False)
-            self._patiently(lambda: view_script.write(self.storage, self._closed))
+            self._patiently(lambda: view_script.write(self.storage, self._closed, self._schemas))
         elif now - self._published[1] > _STALE_S:
             self._publish(complete=False)
         else:
@@ -381,7 +383,7 @@ class Run:
         """Publish what this run has closed."""
         records = self._records.finish()
         self._publish(complete=complete, records=self._patiently(lambda: write_records(self.storage, records)))
-        self._patiently(lambda: view_script.write(self.storage, self._closed))
+        self._patiently(lambda: view_script.write(self.storage, self._closed, self._schemas))
 
     def _publish(self, *, complete: bool, records: Mapping[str, Any] | None = None) -> None:
         manifest = {

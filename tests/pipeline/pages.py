@@ -58,10 +58,12 @@ def write(
     return path
 
 
-def crawl(folder: Path, name: str, images: Mapping[str, tuple[str, bytes]], **changes: Any) -> str:
+def crawl(
+    folder: Path, name: str, images: Mapping[str, tuple[str, bytes]], *, to: str | None = None, **changes: Any
+) -> str:
     """A dataset FOLDER/NAME from one page that shows these images: file name -> (text about a castle, body).
 
-    The archive of a name is written once; `changes` are sections of the config.
+    The archive of a name is written once; `to` is the last stage, `changes` are sections of the config, `out` too.
     """
     tags = "".join(f'<img src="{IMAGE_HOST}/{file}" alt="{text}">' for file, (text, _) in images.items())
     held = {f"{IMAGE_HOST}/{file}": ("image/jpeg", body) for file, (_, body) in images.items()}
@@ -78,5 +80,5 @@ def crawl(folder: Path, name: str, images: Mapping[str, tuple[str, bytes]], **ch
         "run": {"workers": 0},
         **changes,
     }
-    build(make_config(raw), quiet=True)
-    return str(folder / name)
+    build(make_config(raw), to=to, quiet=True)
+    return str(raw["out"])

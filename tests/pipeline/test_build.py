@@ -42,9 +42,9 @@ def copy(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "out"))
 
 
-def run(archive: Path, out: Path, **overrides: Any) -> dict[str, int]:
-    """Build; the tasks done, by phase."""
-    return build(make_config(small_archive.config(archive, out, **overrides)), quiet=True).did
+def run(archive: Path, out: Path, to: str | None = None, **overrides: Any) -> dict[str, int]:
+    """Build, up to a stage; the tasks done, by phase."""
+    return build(make_config(small_archive.config(archive, out, **overrides)), to=to, quiet=True).did
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -124,11 +124,11 @@ def test_a_lost_shard_is_made_again(archive: Path, copy: Path) -> None:
 
 
 def test_a_changed_threshold_reruns_the_decision_and_not_the_measure(archive: Path, copy: Path) -> None:
-    did = run(archive, copy, text={"min_characters": 12})
+    did = run(archive, copy, "image", text={"min_characters": 12})
     assert "text.decide" in did
     assert "text.measure" not in did
     assert "extract.candidates" not in did
-    did = run(archive, copy, text={"min_characters": 12}, image={"min_side": 65})
+    did = run(archive, copy, "image", text={"min_characters": 12}, image={"min_side": 65})
     assert "image.decide" in did
     assert not {"match.measure", "fetch.get"} & set(did)
 
@@ -183,7 +183,7 @@ def test_damaged_inputs_are_named_and_do_not_stop_the_run(small: Prebuilt, tmp_p
         str(archive),
         *(str(tmp_path / n) for n in ("empty.warc.gz", "text.warc.gz", "cut.warc.gz", "mislabelled.warc")),
     ]
-    run(archive, tmp_path / "out", sources=names)
+    run(archive, tmp_path / "out", "fetch", sources=names)  # the last that reads the sources
     made = dataset.open(str(tmp_path / "out"))
     failed = {Path(file).name: error for file, error in made.sql("SELECT file, error FROM sources").fetchall()}
     assert failed["small.warc.gz"] is None

@@ -320,9 +320,11 @@ def test_a_key_changes_what_is_stored(key: str, world: World, stored_at: Callabl
 def test_what_no_archive_holds_is_asked_of_the_web_where_the_config_says_so(world: World, tmp_path: Path) -> None:
     tag = f'<html lang="en"><img src="{HOST}/gone.jpg" alt="A garden now gone">'
     more = {"sources": [str(pages.write(tmp_path / "more.warc.gz", [("http://page.example/", tag)]))]}
+    build_to({**world.base, **more}, tmp_path / "before", "prebalance")
     dropped = []
     for number, origins in enumerate((["archive"], ["archive", "http"])):
         fetch = {"origins": origins, "resolve": {"images.example": "127.0.0.1:9"}}  # where it is refused
+        shutil.copytree(tmp_path / "before", tmp_path / str(number))
         build_to({**world.base, **more, "fetch": fetch}, tmp_path / str(number), "fetch")
         asked = dataset.open(str(tmp_path / str(number)))
         dropped.append(asked.sql("SELECT url, reason FROM dropped ORDER BY ALL").fetchall())

@@ -60,11 +60,12 @@ def config(folder: Path, out: Path, **more: Any) -> dict[str, Any]:
 
 
 def made(raw: dict[str, Any]) -> dataset.Dataset:
-    """Build up to the balance. What comes before the match is the same for every config of these, and done once."""
-    out, before = Path(raw["out"]), Path(raw["sources"][0]).parent / "judged"
-    if raw["run"] == {"workers": 0} and not out.exists():
+    """Build up to the balance. What comes before the balances is done once for a way to cut the work."""
+    out, folder = Path(raw["out"]), Path(raw["sources"][0]).parent
+    if not out.exists():
+        before = folder / "-".join(["dedup", *map(str, raw["run"].values())])
         if not before.exists():
-            build(make_config({**raw, "out": str(before)}), to="text", quiet=True)
+            build(make_config(config(folder, before, run=raw["run"])), to="dedup", quiet=True)
         shutil.copytree(before, out)
     build(make_config(raw), to="balance", quiet=True)
     return dataset.open(raw["out"])

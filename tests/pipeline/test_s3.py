@@ -126,7 +126,8 @@ def test_sets_and_older_datasets_in_a_bucket_are_compared_with(bucket: str, tmp_
         "c.jpg": ("A castle once more", image(2, 70)),
         "d.jpg": ("A new castle", image(3)),
     }
-    pages.crawl(tmp_path, "new", new, out=f"{bucket}/new", against=[old], decontaminate={"folders": [f"{bucket}/wds"]})
+    sets = {"folders": [f"{bucket}/wds"]}
+    pages.crawl(tmp_path, "new", new, to="decontaminate", out=f"{bucket}/new", against=[old], decontaminate=sets)
     reasons = dataset.open(f"{bucket}/new").sql("SELECT reason, evidence FROM dropped ORDER BY ALL").fetchall()
     assert [reason for reason, _ in reasons] == ["in_evaluation_set", "near_duplicate_image"]
     assert json.loads(reasons[0][1])["evaluation_image"] == "wds/test/0.tar/s0.jpg"

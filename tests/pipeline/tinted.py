@@ -68,6 +68,14 @@ class World:
         self.anew(self.folder / "fetched", "fetch")
         return self.folder / "fetched"
 
+    def embedded(self, out: Path, pairs_per_partition: int = 6) -> None:
+        """Have `build` begin from the embeddings of `run`, which are made once for a size of the partitions."""
+        made = self.folder / f"embedded-{pairs_per_partition}"
+        if not made.exists():
+            run = {"workers": 0, "pairs_per_partition": pairs_per_partition}
+            self.build(made, "image", image={"nsfw_model": "", "embedding_model": self.run}, run=run)
+        shutil.copytree(made, out)
+
     def anew(self, out: Path | str, to: str | None = None, **sections: Any) -> dict[str, int]:
         """Build from the archive on, up to a stage; the tasks that were done, by phase."""
         return build(make_config(self.config(out, **sections)), to=to, quiet=True).did

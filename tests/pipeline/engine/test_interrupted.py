@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 import yaml
@@ -37,19 +37,13 @@ def archive(small: Prebuilt) -> Path:
     return small.archive
 
 
-def config(archive: Path, out: Path) -> dict[str, Any]:
-    return small_archive.config(archive, out, run={"pairs_per_partition": 60})
-
-
 def run(archive: Path, out: Path) -> None:
-    build(make_config(config(archive, out)), executor=InlineExecutor(), quiet=True)
+    build(make_config(small_archive.config(archive, out)), executor=InlineExecutor(), quiet=True)
 
 
 @pytest.fixture(scope="module")
-def whole(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("whole") / "out"
-    run(archive, out)
-    return contents(str(out))
+def whole(small: Prebuilt) -> dict[str, bytes]:
+    return contents(str(small.at()))
 
 
 def killed(archive: Path, out: Path, operation: int, at: str) -> bool:
@@ -91,7 +85,7 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_bytes(
 
 def test_a_run_that_is_killed_with_its_children_goes_on(archive: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     out, file = tmp_path / "out", tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(config(archive, out)))
+    file.write_text(yaml.safe_dump(small_archive.config(archive, out)))
     fault = Fault("kill", 17, "half", str(tmp_path / "counter"))
     done = subprocess.run(
         [sys.executable, "-m", "bench.faults.interrupt", str(file)],

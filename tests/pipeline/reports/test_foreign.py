@@ -26,7 +26,7 @@ ROWS = [
     *({"url": f"http://h.example/{number}.jpg", "text": f"text {number}"} for number in range(2)),
     {"url": URL, "text": "dropped", "drop": ("image", "image_too_small", {"side": 1})},
 ]
-LOG, EXAMINED, RUN = "runs/x/log.jsonl", "runs/x/evaluation.json", "log/run-20260101T000000Z.jsonl"
+LOG, EXAMINED, RUN = "log.jsonl", "evaluation.json", "log/run-20260101T000000Z.jsonl"
 EVIL = "</title><script>alert(1)</script>\x1b]0;x\x07\u202e\U000e0041"
 FAR = json.dumps({"first_partition": 7, "first_row": "x"})
 ODD = json.dumps({"query_id": [], "duplicate_of_url_id": 5})
@@ -62,32 +62,34 @@ def asked(*words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
-    return written(tmp_path_factory.mktemp("plain") / "out")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
+    made = HandMade(tmp_path_factory.mktemp("begun") / "out")
+    made.write(ROWS, to="match")
+    return made
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        (LOG, b"\xff{"),
-        (LOG, b"[1]\n7\n"),
-        (LOG, b'{"step": "<script>", "loss": "x"}'),
-        (LOG, b'{"step": 1, "steps": 2, "loss": null, "logit_scale": 1, "samples_per_second": 1}'),
-        (LOG, b'{"step": 1, "steps": 2, "loss": NaN, "logit_scale": 1, "samples_per_second": 1e999}'),
-        (LOG, b"[" * 100_000),
-        (EXAMINED, b"{"),
-        (EXAMINED, b"[{}, 1, null]"),
-        (EXAMINED, b'{"task": 1}'),
-        (EXAMINED, b'[{"task": "<script>", "metric": "top1", "value": "x", "chance": null}]'),
-    ],
-)
-def test_a_training_run_of_anyones_is_shown_as_far_as_it_is_one(plain: HandMade, name: str, content: bytes) -> None:
-    for other in (LOG, EXAMINED):
-        plain.storage.delete([other])
-    plain.storage.write(name, content)
-    assert asked("report", plain.storage.url) == 0
-    page = plain.storage.read("report.html").decode()
-    assert "not as openwit writes them" in page and "<script" not in page
+RUNS = [
+    (LOG, b"\xff{"),
+    (LOG, b"[1]\n7\n"),
+    (LOG, b'{"step": "<script>", "loss": "x"}'),
+    (LOG, b'{"step": 1, "steps": 2, "loss": null, "logit_scale": 1, "samples_per_second": 1}'),
+    (LOG, b'{"step": 1, "steps": 2, "loss": NaN, "logit_scale": 1, "samples_per_second": 1e999}'),
+    (LOG, b"[" * 100_000),
+    (EXAMINED, b"{"),
+    (EXAMINED, b"[{}, 1, null]"),
+    (EXAMINED, b'{"task": 1}'),
+    (EXAMINED, b'[{"task": "<script>", "metric": "top1", "value": "x", "chance": null}]'),
+]
+"""Files of training runs that are none."""
+
+
+def test_a_training_run_of_anyones_is_shown_as_far_as_it_is_one(tmp_path: Path) -> None:
+    made = written(tmp_path / "out")
+    for number, (name, content) in enumerate(RUNS):
+        made.storage.write(f"runs/x{number}/{name}", content)
+    assert asked("report", made.storage.url) == 0
+    page = made.storage.read("report.html").decode()
+    assert page.count("not as openwit writes them") == len(RUNS) and "<script" not in page
 
 
 @pytest.mark.parametrize(
@@ -103,12 +105,11 @@ def test_a_training_run_of_anyones_is_shown_as_far_as_it_is_one(plain: HandMade,
     ],
 )
 def test_status_outlives_any_log_and_lease(
-    tmp_path: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+    begun: HandMade, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = HandMade(tmp_path / "out")
-    made.write(ROWS, to="match")
-    made.storage.write(name, content)
-    assert asked("status", made.storage.url) == 0
+    begun.storage.write(name, content)
+    assert asked("status", begun.storage.url) == 0
+    begun.storage.delete([name])
     said = capsys.readouterr()
     assert not UNSAFE.search(said.out + said.err)
 

@@ -62,8 +62,14 @@ def out(tmp_path: Path) -> str:
     return HandMade(tmp_path, name="<i>garden</i>").write(ROWS)
 
 
-def test_it_loads_nothing_and_runs_nothing(out: str) -> None:
-    page = Page(report(out))
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of the rows."""
+    return report(HandMade(tmp_path_factory.mktemp("report"), name="<i>garden</i>").write(ROWS))
+
+
+def test_it_loads_nothing_and_runs_nothing(text: str) -> None:
+    page = Page(text)
     assert not page.all("script") and not page.all("link") and not page.all("iframe")
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in page.all("img"))
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
@@ -71,15 +77,14 @@ def test_it_loads_nothing_and_runs_nothing(out: str) -> None:
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
-def test_what_the_web_wrote_is_text(out: str) -> None:
-    text = report(out)
+def test_what_the_web_wrote_is_text(text: str) -> None:
     assert "<script>" not in text and "<i>garden" not in text and "<b>rose</b>" not in text
     assert "&lt;script&gt;alert(1)" in text and "&lt;b&gt;rose&lt;/b&gt;" in text
     assert not set(text) & set("\x1b\u202e")
 
 
-def test_only_web_addresses_can_be_clicked_and_they_learn_nothing(out: str) -> None:
-    links = Page(report(out)).all("a")
+def test_only_web_addresses_can_be_clicked_and_they_learn_nothing(text: str) -> None:
+    links = Page(text).all("a")
     assert links
     assert all(link["href"].startswith(("http://", "https://")) for link in links)
     assert all("noreferrer" in link["rel"] for link in links)
@@ -92,8 +97,7 @@ def test_an_image_on_a_hash_list_is_counted_and_not_shown(tmp_path: Path) -> Non
     assert not Page(text).all("img")  # though the hand-made store holds bytes at its address
 
 
-def test_kept_and_dropped_images_are_shown_with_their_reason(out: str) -> None:
-    text = report(out)
+def test_kept_and_dropped_images_are_shown_with_their_reason(text: str) -> None:
     assert len(Page(text).all("img")) == 3  # two kept, one too small
     assert "image_too_small" in text and "width 9" in text
 
@@ -148,9 +152,8 @@ def test_training_runs_are_shown_with_chance(out: str) -> None:
     assert "10 of 20 steps" in text and "20.0%" in text and "1.2%" in text and "16.0 ×" in text
 
 
-def test_the_same_dataset_gives_the_same_page(out: str, tmp_path: Path) -> None:
-    again = HandMade(tmp_path / "again", name="<i>garden</i>").write(ROWS)
-    assert report(again) == report(out)
+def test_the_same_dataset_gives_the_same_page(out: str, text: str) -> None:
+    assert report(out) == text
 
 
 @given(st.binary(max_size=300))
@@ -227,8 +230,8 @@ def test_what_may_be_unsafe_is_blurred_in_the_file_itself_unless_asked(
     assert detail(blur_above=0.95) == before
 
 
-def test_without_a_measure_nothing_is_blurred(out: str) -> None:
-    assert "blurred" not in report(out)
+def test_without_a_measure_nothing_is_blurred(text: str) -> None:
+    assert "blurred" not in text
 
 
 def jpeg(image: Image.Image) -> bytes:

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +53,21 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder / "wds"), str(folder / "red")]
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a dataset `shown` of the images lies that has not come to decontaminate yet; not to be changed."""
+    folder = tmp_path_factory.mktemp("begun")
+    crawl(folder, "shown", IMAGES, to="neardup")
+    return folder
+
+
+def compared(begun: Path, out: Path, **decontaminate: Any) -> str:
+    """A dataset of the images at `out`, up to decontaminate."""
+    if not out.exists():
+        shutil.copytree(begun / "shown", out)
+    return crawl(begun, "shown", IMAGES, to="decontaminate", out=str(out), decontaminate=decontaminate)
+
+
 def dropped(out: str) -> dict[str, dict[str, object]]:
     """File name -> evidence."""
     rows = dataset.open(out).sql("SELECT url, reason, evidence FROM dropped").fetchall()
@@ -58,9 +75,9 @@ def dropped(out: str) -> dict[str, dict[str, object]]:
     return {url.removeprefix(f"{IMAGE_HOST}/"): json.loads(evidence) for url, _, evidence in rows}
 
 
-def test_a_model_finds_what_the_hash_does_not(sets: list[str], tmp_path: Path) -> None:
+def test_a_model_finds_what_the_hash_does_not(sets: list[str], begun: Path, tmp_path: Path) -> None:
     decontaminate = {"folders": sets, "model": {"path": mean_colour(tmp_path / "copies.onnx"), "size": 8}}
-    out = crawl(tmp_path, "out", IMAGES, decontaminate={**decontaminate, "min_cosine": 0.98})
+    out = compared(begun, tmp_path / "out", **decontaminate, min_cosine=0.98)
     found = dropped(out)
     assert set(found) == {"copy.jpg", "red.jpg"}
     assert found["copy.jpg"]["evaluation_image"] == "wds/test/0.tar/s<b>0.jpg"
@@ -71,9 +88,9 @@ def test_a_model_finds_what_the_hash_does_not(sets: list[str], tmp_path: Path) -
     assert story.steps[-1].facts["cosine"] >= 0.98
 
     measures = {path: path.stat().st_mtime_ns for path in Path(out).glob("decontaminate/[!d]*/*.parquet")}
-    crawl(tmp_path, "out", IMAGES, decontaminate={**decontaminate, "min_cosine": -1.0})
+    compared(begun, tmp_path / "out", **decontaminate, min_cosine=-1.0)
     assert set(dropped(out)) == set(IMAGES)
-    crawl(tmp_path, "out", IMAGES, decontaminate={**decontaminate, "min_cosine": 1.0, "max_hamming": 0})
+    compared(begun, tmp_path / "out", **decontaminate, min_cosine=1.0, max_hamming=0)
     assert "red.jpg" not in dropped(out)
     # A changed threshold reruns the decision alone.
     assert {path: path.stat().st_mtime_ns for path in measures} == measures
@@ -84,12 +101,10 @@ def pictures(page: str) -> set[str]:
 
 
 def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(
-    sets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    sets: list[str], begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = {"path": mean_colour(tmp_path / "copies.onnx"), "size": 8}
-    out = crawl(
-        tmp_path, "out", IMAGES, decontaminate={"folders": sets, "max_hamming": 31, "model": model, "min_cosine": 0.98}
-    )
+    out = compared(begun, tmp_path / "out", folders=sets, max_hamming=31, model=model, min_cosine=0.98)
     assert main(["sheet", out]) == 0
     page = Path(capsys.readouterr().out.strip()).read_text()
     assert "wds/test/0.tar/s&lt;b&gt;0.jpg" in page and "s<b>0" not in page
@@ -113,8 +128,8 @@ def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(
     (tmp_path / "away.jpg").rename(found)
 
 
-def test_a_foreign_dataset_makes_the_sheet_ask_no_server(sets: list[str], tmp_path: Path) -> None:
-    out = crawl(tmp_path, "out", IMAGES, decontaminate={"folders": sets})
+def test_a_foreign_dataset_makes_the_sheet_ask_no_server(sets: list[str], begun: Path, tmp_path: Path) -> None:
+    out = compared(begun, tmp_path / "out", folders=sets)
     config = Path(out) / "config.yaml"
     asked: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -127,8 +142,8 @@ def test_a_foreign_dataset_makes_the_sheet_ask_no_server(sets: list[str], tmp_pa
     assert set(asked) == {sets[1]}
 
 
-def test_a_dataset_that_was_compared_with_nothing_has_no_sheet(tmp_path: Path) -> None:
-    out = crawl(tmp_path, "out", {"blue.jpg": IMAGES["blue.jpg"]})
+def test_a_dataset_that_was_compared_with_nothing_has_no_sheet(begun: Path, tmp_path: Path) -> None:
+    out = compared(begun, tmp_path / "out")
     with pytest.raises(ConfigError, match="compared with no evaluation set"):
         decontamination_sheet.write(out)
 

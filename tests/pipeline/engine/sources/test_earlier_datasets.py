@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,22 +34,30 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> str:
     return crawl(tmp_path_factory.mktemp("old"), "old", old_images())
 
 
-@pytest.mark.parametrize("texts_per_url", ["all", "first"])
-def test_what_a_dataset_kept_is_a_duplicate_in_the_next_crawl(old: str, tmp_path: Path, texts_per_url: str) -> None:
-    before = files(old)
-    new = {
+def new_images() -> dict[str, tuple[str, bytes]]:
+    """Images of which the old dataset has all but the last, one way or another."""
+    return {
         "0.jpg": ("An old castle on hill number 0", pages.encoded(pages.texture(0))),  # the same pair
         "1.jpg": ("Quite another text of the castle", pages.encoded(pages.texture(1))),  # the same address
         "moved.jpg": ("The castle at another address", pages.encoded(pages.texture(2))),  # the same bytes
         "large.jpg": ("The castle larger than it was", pages.encoded(pages.texture(3, side=192))),  # it looks alike
         "new.jpg": ("A castle that nobody has seen", pages.encoded(pages.texture(9))),
     }
-    out = crawl(tmp_path, "new", new, against=[old], dedup={"texts_per_url": texts_per_url})
+
+
+def dropped_from(out: str) -> dict[str, tuple[str, Any]]:
+    """File name -> reason, evidence."""
     dropped = dataset.open(out).sql("SELECT url, reason, evidence FROM dropped").fetchall()
-    found = {url.rpartition("/")[2]: (reason, json.loads(evidence)) for url, reason, evidence in dropped}
+    return {url.rpartition("/")[2]: (reason, json.loads(evidence)) for url, reason, evidence in dropped}
+
+
+def test_what_a_dataset_kept_is_a_duplicate_in_the_next_crawl(old: str, tmp_path: Path) -> None:
+    before = files(old)
+    out = crawl(tmp_path, "new", new_images(), against=[old])
+    found = dropped_from(out)
     assert {file: reason for file, (reason, _) in found.items()} == {
         "0.jpg": "duplicate_pair",
-        "1.jpg": "duplicate_image" if texts_per_url == "all" else "url_has_other_text",
+        "1.jpg": "duplicate_image",
         "moved.jpg": "duplicate_image",
         "large.jpg": "near_duplicate_image",
     }
@@ -63,12 +72,19 @@ def test_what_a_dataset_kept_is_a_duplicate_in_the_next_crawl(old: str, tmp_path
     assert files(old) == before
 
 
+def test_where_an_address_has_one_text_the_old_datasets_is_the_first(old: str, tmp_path: Path) -> None:
+    out = crawl(tmp_path, "new", new_images(), to="dedup", against=[old], dedup={"texts_per_url": "first"})
+    reasons = {file: reason for file, (reason, _) in dropped_from(out).items()}
+    assert reasons == {"0.jpg": "duplicate_pair", "1.jpg": "url_has_other_text"}
+
+
 def test_what_the_old_dataset_dropped_is_new_and_a_dataset_gone_is_told(old: str, tmp_path: Path) -> None:
     pair = {"copy.jpg": ("A castle that is only a copy", pages.encoded(pages.texture(11)))}
-    out = crawl(tmp_path, "new", pair, against=[old])
-    assert dataset.open(out).sql("SELECT count(*) FROM pairs").fetchall() == [(1,)]
+    out = crawl(tmp_path, "new", pair, to="neardup", against=[old])
+    kept = "SELECT kept FROM funnel WHERE stage = 'neardup'"
+    assert dataset.open(out).sql(kept).fetchall() == [(1,)]
     first = crawl(tmp_path, "first", pair)
-    out = crawl(tmp_path, "again", pair, against=[first])
+    out = crawl(tmp_path, "again", pair, to="dedup", against=[first])
     Path(first).rename(tmp_path / "away")
     (story,) = explain(out, f"{HOST}/copy.jpg")
     assert story.steps[-1].facts["the first one"] == {"dataset": first, "end": "not there any more"}
@@ -90,19 +106,20 @@ def test_a_short_hash_is_measured_once_and_kept(tmp_path: Path) -> None:
     ((reason, evidence),) = dataset.open(out).sql("SELECT reason, evidence FROM dropped").fetchall()
     assert reason == "near_duplicate_image"
     assert json.loads(evidence)["dhash_hamming"] <= 4
-    hashes = files(f"{out}/neardup/hash")
-    crawl(tmp_path, "old", copies, neardup={"hash": "dhash", "max_hamming": 0, "max_colour_distance": 0})
-    assert files(f"{out}/neardup/hash") == hashes
     dhash = {"hash": "dhash", "max_hamming": 4}
-    new = crawl(tmp_path, "new", {"b.jpg": copies["copy.jpg"]}, against=[out], neardup=dhash)
+    new = crawl(tmp_path, "new", {"b.jpg": copies["copy.jpg"]}, to="neardup", against=[out], neardup=dhash)
     assert dataset.open(new).sql("SELECT reason FROM dropped").fetchall() == [("near_duplicate_image",)]
+    hashes = files(f"{out}/neardup/hash")
+    exact = {"hash": "dhash", "max_hamming": 0, "max_colour_distance": 0}
+    crawl(tmp_path, "old", copies, to="neardup", neardup=exact)
+    assert files(f"{out}/neardup/hash") == hashes
 
 
 def test_the_same_pixels_in_other_bytes_are_one_image(tmp_path: Path) -> None:
     picture = pages.texture(30)
     images = {"a.png": ("A castle without loss", pages.encoded(picture, "PNG")), "b.bmp": ("A castle in a bitmap", b"")}
     images["b.bmp"] = (images["b.bmp"][0], pages.encoded(picture, "BMP"))
-    out = crawl(tmp_path, "new", images)
+    out = crawl(tmp_path, "new", images, to="neardup")
     ((reason, evidence),) = dataset.open(out).sql("SELECT reason, evidence FROM dropped").fetchall()
     assert (reason, json.loads(evidence)["identical"]) == ("duplicate_image", "pixels")
 

@@ -128,7 +128,7 @@ def test_a_redirect_to_an_opted_out_domain_is_not_followed(tmp_path: Path) -> No
         members(showing("/out.jpg"), moved, image("http://opted-out.example/a.jpg"))
     )
     fetch = {"origins": ["archive"], "opted_out_domains": str(tmp_path / "out.txt")}
-    out = pages.crawl(tmp_path, "moved", {}, fetch=fetch)
+    out = pages.crawl(tmp_path, "moved", {}, to="fetch", fetch=fetch)
     assert dataset.open(out).sql("SELECT outcome FROM images").fetchall() == [("domain_opted_out",)]
 
 

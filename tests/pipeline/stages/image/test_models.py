@@ -25,8 +25,8 @@ from tests.pipeline import pages
 from tests.pipeline.stories import told
 from tests.pipeline.tinted import HOST, PLAIN, REDS, World, dropped, tinted
 
-IMAGE = "image"
-"""The last stage of the runs that ask of nothing behind it."""
+IMAGE, NEARDUP = "image", "neardup"
+"""The last stages of runs that ask of nothing behind them."""
 
 PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
 """Reasons that the runs below give, each asserted, and its story."""
@@ -92,6 +92,7 @@ def test_a_predicate_decides_by_a_models_column_and_a_quantile_of_it(world: Worl
 def test_pairs_that_agree_least_are_dropped_by_number_or_share(world: World, tmp_path: Path) -> None:
     image = {"nsfw_model": "", "embedding_model": world.run, "min_clip_score": "top 30%"}
     for name, run in (("many", {"pairs_per_partition": 6}), ("one", {"pairs_per_partition": 100})):
+        world.embedded(tmp_path / name, **run)
         world.build(tmp_path / name, IMAGE, image=image, run={"workers": 0, **run})
     given = dropped(tmp_path / "many")
     assert given == dropped(tmp_path / "one")  # whatever the partitions are
@@ -123,6 +124,7 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
         "quantiles": {"floor": "top 50% of aesthetic"},
     }
     rule = {"name": "ugly", "stage": "image", "drop_when": "aesthetic < floor"}
+    world.embedded(tmp_path / "out")
     world.build(tmp_path / "out", IMAGE, image=image, filters=[rule])
     assert len(dropped(tmp_path / "out")) in (8, 9)  # of 16 images, one of which has two texts
     image |= {"nsfw_model": "aesthetic", "quantiles": {}, "max_nsfw_probability": 0.0}
@@ -187,13 +189,13 @@ def test_faces_are_blurred_in_the_shards_or_marked_or_dropped(world: World, tmp_
     assert {text for text, (_, data) in marked.items() if data["face_bboxes"]} == with_faces
     assert all((rgb == whole[text][0]).all() for text, (rgb, _) in marked.items())
 
-    did = world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 0.5, "action": "drop"})
+    did = world.build(out, IMAGE, **PLAIN, faces={"yunet": yunet, "min_score": 0.5, "action": "drop"})
     assert "image.faces" not in did
     given = dropped(out)
     assert set(given) == with_faces
     assert {reason for reason, _ in given.values()} == {"image_has_face"} == told(str(out))
     assert all(evidence["face_score"] >= evidence["min_score"] == 0.5 for _, evidence in given.values())
-    world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 1.0, "action": "drop"})
+    world.build(out, IMAGE, **PLAIN, faces={"yunet": yunet, "min_score": 1.0, "action": "drop"})
     assert dropped(out) == {}
 
 
@@ -225,13 +227,15 @@ def test_an_image_that_shows_what_another_shows_goes_for_it(world: World, tmp_pa
     image = {"nsfw_model": "", "embedding_model": world.run}
     semantic = {"min_cosine": 0.93}
     for name, run in (("many", {"pairs_per_partition": 6}), ("one", {"pairs_per_partition": 100})):
-        world.build(tmp_path / name, image=image, semantic=semantic, run={"workers": 0, **run})
+        world.embedded(tmp_path / name, **run)
+        world.build(tmp_path / name, NEARDUP, image=image, semantic=semantic, run={"workers": 0, **run})
     given = dropped(tmp_path / "many", "neardup")
     assert given == dropped(tmp_path / "one", "neardup")
     vectors = embeddings(tmp_path / "many")
     made = dataset.open(str(tmp_path / "many"))
     ids = dict(made.sql("SELECT url, url_id FROM images").fetchall())
-    kept = {ids[url] for (url,) in made.sql("SELECT DISTINCT url FROM pairs").fetchall()}
+    alive = "SELECT DISTINCT url FROM scores WHERE pair_id NOT IN (SELECT pair_id FROM dropped)"
+    kept = {ids[url] for (url,) in made.sql(alive).fetchall()}
     assert 0 < len(kept) < 16
     rows = made.sql("SELECT url, reason, evidence FROM dropped WHERE stage = 'neardup'").fetchall()
     for url, reason, evidence in rows:
@@ -246,7 +250,7 @@ def test_an_image_that_shows_what_another_shows_goes_for_it(world: World, tmp_pa
     (story, *_) = explain(str(tmp_path / "many"), rows[0][0])
     assert story.steps[-1].facts["the image that stands for it"]["url"].startswith(HOST)
 
-    did = world.build(tmp_path / "many", image=image, semantic={"min_cosine": 0.999})
+    did = world.build(tmp_path / "many", NEARDUP, image=image, semantic={"min_cosine": 0.999})
     assert {name for name in did if name.startswith(("image.", "neardup."))} == {"neardup.semantic", "neardup.decide"}
 
 
@@ -255,6 +259,7 @@ def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> 
     (tmp_path / "target" / "like.png").write_bytes(pages.encoded(tinted(3, REDS[3]), "PNG"))
     image = {"nsfw_model": "", "embedding_model": world.run}
     semantic = {"target_folders": [str(tmp_path / "target")], "images_per_cell": 4}
+    world.embedded(tmp_path / "out")
     world.build(tmp_path / "out", IMAGE, image=image, semantic=semantic)
     given = dropped(tmp_path / "out")
     assert 0 < len(given) < 17
