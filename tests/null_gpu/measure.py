@@ -297,6 +297,8 @@ def bench() -> int:
     gc.freeze()
     with contextlib.ExitStack() as ends:
         put(ends, train_gpu, "subprocess", SimpleNamespace(Popen=Here, PIPE=subprocess.PIPE))
+        for module in (loop, train_gpu_process):
+            put(ends, module, "flops_per_sample", counted)
         return train_gpu.main()
 
 
