@@ -24,17 +24,23 @@ import numpy as np
 import pyarrow as pa
 
 from bench.record import print_record
-from dataset.ids import mix64
+from dataset.ids import checksum, mix64
 from dataset.layout import INDEX_PARTS
+from dataset.ledger.commits import FileRef
 from dataset.schema import SHARD_INDEX
 from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from dataset.webdataset.shards import read_index
 from filters.duplicates import heldout_split
+from filters.duplicates.exact import TEXT_KEYS, URL_KEYS, DedupConfig, duplicates, repeated_texts
 from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
 from filters.duplicates.stars import from_both_ends, labels, large_star, larger_first, small_star
-from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET
+from filters.texts.repeats import SAMPLES
+from filters.texts.text import TextConfig
+from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, Exchange, write_buckets
+from pipeline.engine.phase import Context, Task
 from pipeline.stages.pack.stage import SAMPLES_PER_PART
+from pipeline.stages.text.stage import repeats as text_repeats
 
 PAPER = 400_000_000
 SIZES = (10_000_000, 40_000_000)
@@ -44,6 +50,7 @@ BYTES_A_SAMPLE = 24
 """The most bytes that an opened index may take in a process."""
 PAIRS_PER_PARTITION = 200_000
 """The pairs of a partition, as configs/cluster.yaml has them."""
+ROWS_PER_SITE = 50
 
 
 def hashes(numbers: np.ndarray, width: int) -> pa.Array:
@@ -123,6 +130,56 @@ def one_image(count: int) -> pa.Table:
     return pa.table(columns, schema=heldout_split.SHARED)
 
 
+def samples_of_sites(first: int, count: int, sites: int) -> pa.Table:
+    """Return what `text.samples` sends of a partition, whose rows are of so many sites: of each tenth the captions end
+    alike.
+    """
+    numbers = range(first, first + count)
+    ends = [
+        "with 300 grains of rice and a wooden spoon beside it | Our Shop",
+        *[f"of the year 20{n}" for n in range(9)],
+    ]
+    texts = [
+        f"A photograph of the {n % 1009}th thing in the {n // 1009}th drawer, {ends[n % sites % 10]}" for n in numbers
+    ]
+    places = [f"www.site-{n % sites}.example" for n in numbers]
+    row = np.arange(first, first + count)
+    columns = [places, mix64(row.astype(np.uint64), 0), mix64(row.astype(np.uint64), 1), texts]
+    home = pa.array(np.full(count, first // PAIRS_PER_PARTITION, np.int32))
+    return pa.table(columns, schema=SAMPLES).append_column("home", home)
+
+
+def small_sites(count: int) -> None:
+    """Do text.repeats for sites of so few rows that all are looked at."""
+    with tempfile.TemporaryDirectory() as name:
+        storage, files = Storage(name), []
+        for first in range(0, count, PAIRS_PER_PARTITION):
+            part = samples_of_sites(first, min(PAIRS_PER_PARTITION, count - first), count // ROWS_PER_SITE + 1)
+            data = write_buckets(part, np.zeros(part.num_rows, np.int64)).data
+            storage.write(f"{first}.arrows", data)
+            files.append(FileRef(f"{first}.arrows", data.size, checksum(data), part.num_rows))
+            del part, data
+        bucket = Exchange.of(storage, files).bucket(0)
+        options = {key: getattr(TextConfig(), key) for key in text_repeats.contract.takes}
+        text_repeats.function(Context(storage, Task(text_repeats.name, 0, {"samples": bucket}, options)))
+
+
+def texts_on_images(count: int) -> None:
+    """Do dedup.spam, where one text in ten is on as many images as are allowed."""
+    number = np.arange(count)
+    often = number // (10 * DedupConfig.max_images_per_text)
+    text = np.where(number % 10 == 0, often, number + count)
+    repeated_texts(pa.table([hashes(text, 16), hashes(number, 16)], schema=TEXT_KEYS), DedupConfig())
+
+
+def named_twice(count: int) -> None:
+    """Do dedup.duplicates, where every tenth (image address, text) occurs again."""
+    number = np.arange(count)
+    once = hashes(np.where(number % 10 == 0, number + 1, number), 16)
+    columns = [once, once, pa.array(np.full(count, 60, np.int32)), pa.array(number), pa.nulls(count, pa.int16())]
+    duplicates(pa.table(columns, schema=URL_KEYS), DedupConfig())
+
+
 def part_of_index(count: int, first: int = 0) -> pa.Buffer:
     """Do pack.index."""
     number = np.arange(first, first + count)
@@ -160,6 +217,9 @@ def open_index(samples: int) -> dict[str, float]:
 
 
 BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
+    "text.repeats": (ROWS_PER_BUCKET, small_sites),
+    "dedup.spam": (ROWS_PER_BUCKET, texts_on_images),
+    "dedup.duplicates": (ROWS_PER_BUCKET, named_twice),
     "neardup.small_star": (ROWS_PER_BUCKET, lambda count: from_both_ends(small_star(alike(count)))),
     "neardup.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(alike(count // 2)))),
     "neardup.members": (PAIRS_PER_PARTITION, gathered),

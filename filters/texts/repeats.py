@@ -9,9 +9,11 @@ image stands is looked at on SAMPLE_PAGES of the site's pages, chosen alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset.query import sql
 from dataset.schema import CAPTIONS
@@ -30,6 +32,8 @@ LEAST_TEXTS, LEAST_SHARE = 10, 0.3
 """How many of a site's different texts must have a phrase, in number and in share, for it to be the site's."""
 LEAST_PAGES = 3
 """The pages of the site on which it must stand: what all captions of one page begin with is what the page is about."""
+ROWS_AT_ONCE = 50_000
+"""Rows of whole sites that one query looks at: it takes more than a kilobyte a row, and more at once are no faster."""
 SAMPLES = pa.schema(
     [("site", pa.string()), ("url_hash", pa.uint64()), ("page_hash", pa.uint64()), ("text", pa.string())]
 )
@@ -209,19 +213,57 @@ def samples(rows: pa.Table) -> pa.Table:
     return sql.run(_SAMPLES, {"rows": rows}).cast(SAMPLES)
 
 
-def narrow_samples(parts: Iterable[pa.Table], most_rows: int = 1_000_000) -> pa.Table:
-    """Return what `samples` would have found in all of some partitions together, whose samples are read one after
-    another. SAMPLES; of a site that is in all partitions no more is held than `most_rows`, or what one sample of it may
-    have.
+def narrow_samples(
+    parts: Iterable[pa.Table], most_rows: int = 1_000_000, rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[pa.Table]:
+    """Yield what `samples` would have found in all of some partitions together, whose samples are read one after
+    another. SAMPLES of whole sites, `rows_at_once` or one site's, the sites ascending; of a site that is in all
+    partitions no more is held than `most_rows`, or what one sample of it may have.
     """
     held, rows = [SAMPLES.empty_table()], 0
     for part in parts:
         held.append(part)
         rows += part.num_rows
         if rows > most_rows:
-            held = [sql.run(_NARROWED, {"samples": pa.concat_tables(held)}).cast(SAMPLES)]
-            rows, most_rows = 0, max(most_rows, 2 * held[0].num_rows)
-    return sql.run(_NARROWED, {"samples": pa.concat_tables(held)}).cast(SAMPLES)
+            held = [SAMPLES.empty_table(), *_narrow(pa.concat_tables(held), rows_at_once)]
+            rows, most_rows = 0, max(most_rows, 2 * sum(sites.num_rows for sites in held))
+    yield from _narrow(pa.concat_tables(held), rows_at_once)
+
+
+def _narrow(samples: pa.Table, rows_at_once: int) -> Iterator[pa.Table]:
+    for sites in by_sites(samples, rows_at_once):
+        yield sql.run(_NARROWED, {"samples": sites}).cast(SAMPLES)
+
+
+def by_sites(samples: pa.Table, rows_at_once: int) -> Iterator[pa.Table]:
+    """Yield the rows of some whole sites after those of others, the sites ascending, in their order of before.
+
+    Args:
+        samples: SAMPLES.
+        rows_at_once: how many rows a table has, and those of one site more at most.
+    """
+    number = _slices(samples["site"], rows_at_once)
+    for one in np.unique(number):
+        yield samples.filter(pa.array(number == one))
+
+
+def _slices(site: pa.ChunkedArray, rows_at_once: int) -> np.ndarray:
+    """Return the number of the slice that each row is in: int32 (n,)."""
+    encoded = site.combine_chunks().dictionary_encode()
+    sites = encoded.indices.to_numpy()
+    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    last = np.cumsum(np.bincount(sites, minlength=len(order))[order]) - 1
+    slices = np.empty(len(order), np.int32)
+    slices[order] = last // rows_at_once
+    return slices[sites]
+
+
+def repeats_of_parts(parts: Iterable[pa.Table], config: TextConfig, rows_at_once: int = ROWS_AT_ONCE) -> pa.Table:
+    """Return what repeats on each site, of the samples of partitions that have all there is of these sites. REPEATS,
+    ordered by all columns.
+    """
+    found = [repeats(sites, config) for sites in narrow_samples(parts, rows_at_once=rows_at_once)]
+    return pa.concat_tables([REPEATS.empty_table(), *found])
 
 
 def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:

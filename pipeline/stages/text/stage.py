@@ -101,8 +101,10 @@ def repeats(context: Context) -> Result:
             of_parts.append(sent.group_by(["site", "home"]).aggregate([]))
             yield sent.select(SAMPLES.names)
 
-    repeated = site_repeats.repeats(site_repeats.narrow_samples(parts()), settings(TextConfig, context.options))
-    homes = pa.concat_tables(of_parts).group_by(["site", "home"]).aggregate([])
+    repeated = site_repeats.repeats_of_parts(parts(), settings(TextConfig, context.options))
+    sites = repeated["site"].unique()
+    of_repeated = [part.filter(pc.is_in(part["site"], sites)) for part in of_parts]
+    homes = pa.concat_tables(of_repeated).group_by(["site", "home"]).aggregate([])
     order = [(name, "ascending") for name in ("home", *REPEATS.names)]
     returned = homes.join(repeated, "site", join_type="inner").sort_by(order)
     partition = returned["home"].to_numpy().astype(np.int64)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
+from itertools import chain, pairwise
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from filters.texts.repeats import (
     REPEATS,
     SAMPLE,
     SAMPLE_OF_IMAGE,
     SAMPLE_PAGES,
+    SAMPLES,
+    by_sites,
     captions,
     narrow_samples,
     repeats,
+    repeats_of_parts,
     samples,
     without_repeats,
 )
@@ -148,9 +154,10 @@ def test_what_one_site_sends_is_bounded_whatever_the_partitions() -> None:
     assert whole.num_rows == 2 * max(SAMPLE_OF_IMAGE, SAMPLE_PAGES)
     parts = [samples(buttons.slice(first, 500)) for first in range(0, 4_000, 500)]
     for most in (1, 700, 10**6):
-        assert narrow_samples(iter(reversed(parts)), most).equals(whole)
+        assert pa.concat_tables(narrow_samples(iter(reversed(parts)), most)).equals(whole)
     assert repeats(whole, TextConfig()).equals(repeats(pa.concat_tables(parts), TextConfig()))
-    assert narrow_samples([]).num_rows == 0
+    assert list(narrow_samples([])) == []
+    assert repeats_of_parts([], TextConfig()).equals(REPEATS.empty_table())
 
 
 def test_partitions_and_order_change_nothing() -> None:
@@ -161,6 +168,56 @@ def test_partitions_and_order_change_nothing() -> None:
     random.Random(1).shuffle(at)
     parts = [samples(table.take(pa.array(at[number::3]))) for number in range(3)]
     assert repeats(pa.concat_tables(parts[::-1]), TextConfig()).equals(whole)
+
+
+SITES = ("a.example", "Z.example", "ä.example", "\U00010000.example", "\uffee.example", "a")
+FREE = TextConfig(max_site_images_per_text=1, max_site_texts_per_image=1, max_site_page_share=0.1)
+"""Of which also small sites have repeats of each kind."""
+
+
+def said_on(seed: int, count: int) -> pa.Table:
+    """Return SAMPLES of so many rows, some of them equal."""
+    at = random.Random(seed)
+    said = [
+        (
+            at.choice(SITES),
+            at.randrange(count),
+            at.choice([None, *range(12)]),
+            f"{at.choice(THINGS)} number {at.randrange(9)}{at.choice(('', ' | My Shop', ' | My Shop'))}",
+        )
+        for _ in range(count)
+    ]
+    return pa.table([list(column) for column in zip(*said, strict=True)], schema=SAMPLES)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    cuts=st.lists(st.integers(0, 200), max_size=4),
+    rows_at_once=st.integers(1, 200),
+)
+@settings(max_examples=6, deadline=None)
+def test_some_sites_after_others_have_the_same_repeats_as_all_at_once(
+    seed: int, cuts: list[int], rows_at_once: int
+) -> None:
+    said = said_on(seed, 200)
+    bounds = [0, *sorted(cuts), 200]
+    parts = [said.slice(first, last - first) for first, last in pairwise(bounds)]
+    whole = repeats(said, FREE)
+    assert {"end", "whole", "image", "page"} & set(whole["place"].to_pylist())
+    assert repeats_of_parts(reversed(parts), FREE, rows_at_once).equals(whole)
+
+
+@given(seed=st.integers(0, 2**32), rows_at_once=st.integers(1, 60))
+@settings(max_examples=20, deadline=None)
+def test_a_slice_has_whole_sites_and_few_rows(seed: int, rows_at_once: int) -> None:
+    said = said_on(seed, 60)
+    slices = list(by_sites(said, rows_at_once))
+    sites = [sorted(set(one["site"].to_pylist())) for one in slices]
+    assert [*chain(*sites)] == sorted(set(said["site"].to_pylist()))
+    largest = max(item["counts"] for item in said["site"].value_counts().to_pylist())
+    assert all(0 < one.num_rows < rows_at_once + largest for one in slices)
+    for one, names in zip(slices, sites, strict=True):
+        assert one.to_pylist() == [row for row in said.to_pylist() if row["site"] in names]
 
 
 def test_captions_say_what_was_done_and_hold_only_what_is_not_as_it_was_written() -> None:
