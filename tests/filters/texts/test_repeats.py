@@ -195,7 +195,7 @@ def said_on(seed: int, count: int) -> pa.Table:
     cuts=st.lists(st.integers(0, 200), max_size=4),
     rows_at_once=st.integers(1, 200),
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_some_sites_after_others_have_the_same_repeats_as_all_at_once(
     seed: int, cuts: list[int], rows_at_once: int
 ) -> None:
