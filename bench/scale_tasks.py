@@ -135,12 +135,10 @@ def samples_of_sites(first: int, count: int, sites: int) -> pa.Table:
     alike.
     """
     numbers = range(first, first + count)
-    ends = [
-        "with 300 grains of rice and a wooden spoon beside it | Our Shop",
-        *[f"of the year 20{n}" for n in range(9)],
-    ]
     texts = [
-        f"A photograph of the {n % 1009}th thing in the {n // 1009}th drawer, {ends[n % sites % 10]}" for n in numbers
+        f"{n * 7919 % 10007} spoons in the drawer of kitchen {n // 1009}, "
+        + ("wood, for the grains of rice | Our Shop" if n % sites % 10 == 0 else f"seen beside {n} grains of rice {n}")
+        for n in numbers
     ]
     places = [f"www.site-{n % sites}.example" for n in numbers]
     row = np.arange(first, first + count)
