@@ -22,6 +22,7 @@ from dataset.ledger.committed import Schemas
 from dataset.query import view_script
 from dataset.stages import names
 from dataset.store.faults import patiently
+from dataset.store.secrets import public
 from dataset.store.storage import Storage
 from pipeline.config import Config
 from pipeline.engine.artifacts import Artifacts, Partition, RowTable
@@ -185,7 +186,7 @@ class Run:
         return list(done.values())
 
     def _patiently(self, action: Callable[[], T]) -> T:
-        return patiently(action, self.config.run.patience_s, self.storage.url)
+        return patiently(action, self.config.run.patience_s, public(self.storage.url))
 
     def one(self, phase: Phase, task: Task) -> Commit:
         """Run `do` for a phase of a single partition."""

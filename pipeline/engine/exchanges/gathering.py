@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dataset.ledger.commits import Commit, FileRef
 from dataset.store.faults import patiently
+from dataset.store.secrets import public
 from pipeline.engine.exchanges.exchange import MERGED_BYTES, MERGED_FILES, Exchange
 from pipeline.engine.phase import PHASES, Input, Phase, Task, derived_name
 
@@ -65,7 +66,7 @@ def in_two_steps(run: Run, by: Phase, commits: Sequence[Commit], role: str, grou
 
 
 def _of(run: Run, files: Sequence[FileRef]) -> Exchange:
-    return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, run.storage.url)
+    return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, public(run.storage.url))
 
 
 def fold_tables(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
