@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from PIL import AvifImagePlugin, Image
@@ -62,7 +62,7 @@ def read(body: bytes, most: int) -> Encoded:
     for box, length, there in _boxes(body):
         if there < length and box in _NEEDED:
             raise bytes_missing(length - there, length)
-    _check_items(body, 0, len(body))
+    _check_items(body)
     turn, is_animated = 1, body[8:12] in _SEQUENCES
     if kind(body) == "AVIF":
         with Image.open(io.BytesIO(body), formats=["AVIF"]) as opened:
@@ -117,20 +117,28 @@ def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:
         position += length
 
 
-def _check_items(body: bytes, start: int, end: int) -> None:
+def _check_items(body: bytes) -> None:
     """Refuse a file that names more items, or more of its bytes, than a decoder should be given. Raises ImageError."""
+    for start, end in _metas(body, 0, len(body), (b"moov", b"trak")):
+        left = dict(_MAX_LISTED)
+        for kind, first, last in [*_inner(body, start + 4, end), *_properties(body, start + 4, end)]:
+            if kind == b"iloc":
+                _check_places(body, first)
+            if kind in left:
+                left[kind] -= last - first
+                if left[kind] < 0:
+                    raise too_many(f"bytes of {kind.decode()}", _MAX_LISTED[kind])
+
+
+def _metas(body: bytes, start: int, end: int, around: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Where the content of each `meta` box begins and ends: of the file, of its `moov` and of each `trak` in that,
+    however deep a file nests its boxes.
+    """
     for kind, first, last in _inner(body, start, end):
-        if kind in (b"moov", b"trak"):
-            _check_items(body, first, last)
-        elif kind == b"meta":
-            left = dict(_MAX_LISTED)
-            for inner, place, ends in [*_inner(body, first + 4, last), *_properties(body, first + 4, last)]:
-                if inner == b"iloc":
-                    _check_places(body, place)
-                if inner in left:
-                    left[inner] -= ends - place
-                    if left[inner] < 0:
-                        raise too_many(f"bytes of {inner.decode()}", _MAX_LISTED[inner])
+        if kind == b"meta":
+            yield first, last
+        elif around and kind == around[0]:
+            yield from _metas(body, first, last, around[1:])
 
 
 def _properties(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

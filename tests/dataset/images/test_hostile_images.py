@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def places(items: int, pieces: int, length: int, version: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("body", [HEIC, AVIF], ids=["HEIC", "AVIF"])
-@pytest.mark.parametrize("kind", [b"moov", b"meta"])
+@pytest.mark.parametrize("kind", [b"trak", b"moov", b"meta"])
 @pytest.mark.parametrize(
     ("named", "words"),
     [
@@ -93,11 +94,23 @@ def test_an_image_of_thousands_of_items_is_not_given_to_a_decoder(
     body: bytes, kind: bytes, named: bytes, words: str | None
 ) -> None:
     meta = boxed(b"meta", bytes(4) + named)
-    box = meta if kind == b"meta" else boxed(b"moov", meta)
+    box = {b"meta": meta, b"moov": boxed(b"moov", meta), b"trak": boxed(b"moov", boxed(b"trak", meta))}[kind]
     if words is None:
-        heif._check_items(body + box, 0, len(body + box))
+        heif._check_items(body + box)
     else:
         assert words in str(refusal(body + box))
+
+
+@pytest.mark.parametrize("body", [HEIC, AVIF], ids=["HEIC", "AVIF"])
+@pytest.mark.parametrize("kinds", [(b"moov", b"trak"), (b"moov", b"moov"), (b"meta", b"meta")])
+def test_boxes_in_boxes_in_boxes_are_looked_at_as_deep_as_a_decoder_looks(
+    body: bytes, kinds: tuple[bytes, bytes]
+) -> None:
+    deep = 5_000
+    nested = b"".join(struct.pack(">I4s", 8 * (deep - level), kinds[level % 2]) for level in range(deep))
+    heif._check_items(body + nested)
+    with suppress(ImageError):  # what a decoder says of them
+        assert shown(body + nested, 48 * 64).shape == (48, 64, 3)
 
 
 @settings(max_examples=120, deadline=None)
