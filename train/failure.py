@@ -178,13 +178,7 @@ def kill_children() -> None:
 
 def end_within(seconds: float) -> None:
     """Have this process end, with status 1, if it still lives after that time."""
-
-    def work() -> None:
-        time.sleep(seconds)
-        kill_children()
-        os._exit(1)
-
-    threading.Thread(target=work, daemon=True, name="end").start()
+    threading.Thread(target=_end_after, args=(seconds,), daemon=True, name="end").start()
 
 
 def end_after_main_thread() -> None:
@@ -192,6 +186,12 @@ def end_after_main_thread() -> None:
 
     def work() -> None:
         threading.main_thread().join()
-        end_within(EXIT_SECONDS)
+        _end_after(EXIT_SECONDS)  # in this thread: from Python 3.12 on none begins when the main thread has ended
 
     threading.Thread(target=work, daemon=True, name="end").start()
+
+
+def _end_after(seconds: float) -> None:
+    time.sleep(seconds)
+    kill_children()
+    os._exit(1)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import yaml
 
 from dataset.store.storage import Storage
 from tests.train import ranks, tiny
-from train import loop
+from train import failure, loop
 from train.__main__ import main
 from train.checkpoints import checkpoint
 from train.data.loader import Samples
@@ -294,6 +295,20 @@ def test_a_full_disk_keeps_the_traceback_elsewhere(
 )
 def test_only_what_was_lost_is_worth_another_start(error: Exception, recurs: bool) -> None:
     assert would_recur(error) is recurs
+
+
+def test_a_failed_process_ends_though_a_thread_of_its_hangs(tmp_path: Path) -> None:
+    """Whose threads wait for one another until the interpreter is left, where Python 3.12 begins no new one."""
+    script = tmp_path / "fails.py"
+    script.write_text(
+        "import threading, time\nfrom train import failure\n"
+        "failure.EXIT_SECONDS = 0.1\n"
+        f"threading.Thread(target=time.sleep, args=({2 * SECONDS},)).start()\n"
+        "failure.end_after_main_thread()\n"
+    )
+    root = str(Path(failure.__file__).parents[1])
+    ended = subprocess.run([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root}, timeout=SECONDS)
+    assert ended.returncode == 1
 
 
 def test_a_folder_in_which_a_run_trains_is_refused_to_another(tmp_path: Path) -> None:
