@@ -30,7 +30,7 @@ _CONTEXT.set_forkserver_preload([__name__, *_IMPORTED])
 class _ForkedZygote(children.Zygote):
     """A zygote that needs to import nothing."""
 
-    def _begun(self, descriptor: int, modules: Sequence[str]) -> Any:
+    def _start_process(self, descriptor: int, modules: Sequence[str]) -> Any:
         pid = os.fork()
         if pid == 0:
             self._ours.close()

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         parser.set_defaults(command=name)
         return parser
 
-    def formatted(parser: argparse.ArgumentParser, *more: str) -> None:
+    def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
         forms = ["table", "csv", "json", "jsonl", "parquet", "markdown", *more]
         parser.add_argument("--format", choices=forms, help="by default what FILE's name ends in, else a table")
         parser.add_argument("--output", metavar="FILE", help="write the answer to a file outside of the dataset")
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000"
         )
 
-    def weighted(parser: argparse.ArgumentParser) -> None:
+    def add_weights(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--weights",
             choices=["auto", "model", "ema"],
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
             help="the last step's, or their moving average; by default the average if the run kept one",
         )
 
-    def looking(parser: argparse.ArgumentParser) -> None:
+    def add_image_sources(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--features",
             metavar="DIR",
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
 
     parser = command("status", "what is done, what is left, the funnel so far")
     parser.add_argument("out", metavar="OUT")
-    formatted(parser)
+    add_format(parser)
 
     parser = command("sql", "ask DuckDB about a dataset's views")
     parser.add_argument("out", metavar="OUT")
@@ -134,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-files", action="store_true", help="let the query read files of your own too; it still writes none"
     )
-    formatted(parser)
+    add_format(parser)
 
     parser = command("audit", "run a named query of sql/audits; without NAME, list them")
     parser.add_argument("out", metavar="OUT")
@@ -142,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the audit")
     parser.add_argument("--audits", metavar="DIR", help="a folder of .sql files of your own, which are audits too")
     parser.add_argument("--all", action="store_true", help="write every audit to --output DIR, as CSV by default")
-    formatted(parser)
+    add_format(parser)
 
     parser = command("verify", "whether every file is what was committed; exit status 1 if one is not")
     parser.add_argument("out", metavar="OUT")
@@ -158,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
         choices=["prebalance", "balance"],
         help="of all matched pairs, or of those that the filters left; by default the latter as soon as there are",
     )
-    formatted(parser)
+    add_format(parser)
 
     parser = command("explain", "one pair's whole story, from the archive's byte to its shard or its reason")
     parser.add_argument("out", metavar="OUT")
@@ -286,8 +286,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-baseline", action="store_true", help="do not examine random weights beside the model's")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random weights, and of few-shot samples")
-    looking(parser)
-    weighted(parser)
+    add_image_sources(parser)
+    add_weights(parser)
 
     parser = command("compare", "which differences between examined models are more than noise")
     parser.add_argument(
@@ -311,9 +311,9 @@ def parser() -> argparse.ArgumentParser:
         help="what encodes, as for wit eval; by default what the dataset's embeddings were made by, or its only run",
     )
     parser.add_argument("--exact", action="store_true", help="look at every image, also of a million and more")
-    looking(parser)
+    add_image_sources(parser)
     parser.add_argument("--show-unsafe", action="store_true", help="as for wit report")
-    formatted(parser, "html")
+    add_format(parser, "html")
 
     parser = command("why", "why a model fails at a set: from what its data holds of each class to its accuracy")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
@@ -323,7 +323,7 @@ def parser() -> argparse.ArgumentParser:
         "--most", type=int, default=2000, metavar="N", help="images of each of the set's splits at most"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn at random")
-    looking(parser)
+    add_image_sources(parser)
     parser.add_argument("--show-unsafe", action="store_true", help="as for wit report")
     parser.add_argument("--format", choices=["table", "json", "html"], help="by default what FILE's name ends in")
     parser.add_argument("--output", metavar="FILE", help="write there instead of printing")
@@ -357,7 +357,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("dir", metavar="DIR")
     parser.add_argument("--onnx", action="store_true", help="write both towers as ONNX too, checked against the model")
     parser.add_argument("--hub", action="store_true", help="make DIR ready for the Hugging Face Hub: with a model card")
-    weighted(parser)
+    add_weights(parser)
 
     parser = command("submit", "run a wit command as a Ray job: wit submit -- wit run CONFIG")
     parser.add_argument("--address", help="the cluster's job server; http://127.0.0.1:8265 by default")

@@ -76,7 +76,7 @@ def build(
         executor = executor or make_executor(config, sum(source.size for source in sources))
         try:
             new_run = partial(Run, config, storage, executor, reporter, lease.check, sources, lease.token)
-            run = _mending(storage, lambda: _path(new_run(), to))
+            run = _run_and_mend(storage, lambda: _path(new_run(), to))
             complete = to in (None, names()[-1])
             run.finish(complete=complete)
             if complete:
@@ -135,7 +135,7 @@ def _path(run: Run, to: str | None) -> Run:
     return run
 
 
-def _mending(storage: Storage, go: Callable[[], Run]) -> Run:
+def _run_and_mend(storage: Storage, go: Callable[[], Run]) -> Run:
     """Go the path; what is found damaged on it is made anew from its inputs, as if it had never been there."""
     mended: set[str] = set()
     while True:

@@ -103,7 +103,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _new(arguments: argparse.Namespace) -> int:
+def _write_new_config(arguments: argparse.Namespace) -> int:
     from pipeline.new_config import write
 
     say(write(arguments.name, arguments.like))
@@ -309,13 +309,13 @@ def _search(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _why(arguments: argparse.Namespace) -> int:
+def _explain_failures(arguments: argparse.Namespace) -> int:
     from pipeline.examining import commands as examining
 
     return examining.why(arguments)
 
 
-def _elsewhere(place: str, name: str, arguments: argparse.Namespace) -> int:
+def _call_module(place: str, name: str, arguments: argparse.Namespace) -> int:
     return int(getattr(import_module(place), name)(arguments))
 
 
@@ -352,7 +352,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "queries": _no_subcommand,
     "run": _run,
-    "new": _new,
+    "new": _write_new_config,
     "plan": _plan,
     "status": _status,
     "sql": _sql,
@@ -368,10 +368,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "eval": _eval,
     "compare": _compare,
     "search": _search,
-    "why": _why,
+    "why": _explain_failures,
     "experiment": _experiment,
-    "human": partial(_elsewhere, "pipeline.human.command", "human"),
-    "lists": partial(_elsewhere, "pipeline.domain_lists.command", "lists"),
+    "human": partial(_call_module, "pipeline.human.command", "human"),
+    "lists": partial(_call_module, "pipeline.domain_lists.command", "lists"),
     "export": _export,
     "submit": _submit,
 }

@@ -226,13 +226,13 @@ def load(path: str, overrides: Sequence[str] = (), out: str | None = None, prese
     return build(config_files.read(path, overrides, presets), path, out)
 
 
-def _composed() -> type[Config]:
+def _add_stage_sections() -> type[Config]:
     """Config with a section more for each stage of the path that brings one."""
-    return _with(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
+    return _config_class(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
 
 
 @cache
-def _with(sections: tuple[tuple[str, type], ...]) -> type[Config]:
+def _config_class(sections: tuple[tuple[str, type], ...]) -> type[Config]:
     if taken := {name for name, _ in sections} & {item.name for item in fields(Config)}:
         raise ValueError(f"the stage {min(taken)} brings a section that the config has already")
     brought = [(name, kind, field(default_factory=kind)) for name, kind in sections]
@@ -247,7 +247,7 @@ def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) 
     if out:
         raw = {**raw, "out": out}
     try:
-        config = checked_config(_composed(), raw)
+        config = checked_config(_add_stage_sections(), raw)
     except ConfigValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     if not config.out:

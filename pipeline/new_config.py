@@ -98,7 +98,7 @@ def _section(owner: Any, raw: Mapping[str, Any], indent: str) -> Iterator[str]:
                 yield from below
             else:
                 yield f"{indent}#{item.name}:"
-                yield from (_commented(line) for line in below)
+                yield from (_comment_out(line) for line in below)
             continue
         yield from _prose(documented.get(item.name, ""), indent)
         mark = "" if item.name in raw else "#"
@@ -106,7 +106,7 @@ def _section(owner: Any, raw: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield f"{indent}{mark}{item.name}: {_flow(value)}"
 
 
-def _commented(line: str) -> str:
+def _comment_out(line: str) -> str:
     """A line of a section that is itself behind a #. Its keys have lost their own #, its prose keeps it."""
     return re.sub(r"^(\s*)#(?! )", r"#\1", line) if line.strip() else "#"
 

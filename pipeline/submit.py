@@ -60,7 +60,7 @@ def submit(words: Sequence[str], address: str | None = None, working_dir: str | 
         print(f"stopping job {job}", file=sys.stderr, flush=True)
         client.stop_job(job)
         until = time.monotonic() + _STOP_SECONDS
-        while not _ended(client, job) and time.monotonic() < until:
+        while not _has_ended(client, job) and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
         raise
     return _exit_status(client, job)
@@ -156,7 +156,7 @@ async def _follow(client: Any, job: str, write: Callable[[str], Any]) -> None:
 
     shown = 0
     while True:
-        ended = _ended(client, job)  # asked before the log is read, so that what was read then is all
+        ended = _has_ended(client, job)  # asked before the log is read, so that what was read then is all
         position = 0
         with suppress(RuntimeError, OSError, ClientError):
             async for text in _log(client, job):
@@ -172,14 +172,14 @@ async def _follow(client: Any, job: str, write: Callable[[str], Any]) -> None:
 
 async def _log(client: Any, job: str) -> AsyncIterator[str]:
     """The log from its beginning: followed while the job runs, as a whole once it has ended."""
-    if _ended(client, job):
+    if _has_ended(client, job):
         yield client.get_job_logs(job)
         return
     async for text in client.tail_job_logs(job):
         yield text
 
 
-def _ended(client: Any, job: str) -> bool:
+def _has_ended(client: Any, job: str) -> bool:
     return bool(client.get_job_status(job).is_terminal())
 
 

@@ -136,7 +136,7 @@ def as_table(
     most = None
     if width is not None:
         columns = zip(map(clean, names), *lines, strict=True)
-        most = _most([max(map(cell_len, column)) for column in columns], width - 2 * (len(names) - 1))
+        most = _max_column_width([max(map(cell_len, column)) for column in columns], width - 2 * (len(names) - 1))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(names):
         number = any(isinstance(row[index], (int, float)) for row in rows[:50])
@@ -155,7 +155,7 @@ def as_table(
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _most(needed: Sequence[int], room: int) -> int:
+def _max_column_width(needed: Sequence[int], room: int) -> int:
     """How wide a column may be, so that columns that need so much fit into the room: the narrow ones stay whole."""
     for index, width in enumerate(sorted(needed)):
         share = room // (len(needed) - index)

@@ -78,16 +78,16 @@ class _Teller:
         row = self._row("candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
         facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"]}
-        steps = [Step(path()[0].name, "found", _where(row), _plain(facts))]
+        steps = [Step(path()[0].name, "found", _format_place(row), _to_json(facts))]
         reason = self._tell(judging_stages("candidates"), place, row, steps)
         if steps[-1].outcome == "kept":
             pair = self._pair_of(place, row["pair_id"])
             if pair is None:
-                steps.append(_waiting(judging_stages("pairs")[0]))
+                steps.append(_waiting_step(judging_stages("pairs")[0]))
             else:
                 reason = self._tell(judging_stages("pairs"), pair, self._row("pairs", pair), steps)
                 if steps[-1].outcome == "kept":
-                    steps.append(self._packed(row["pair_id"]))
+                    steps.append(self._tell_shard(row["pair_id"]))
         outcome = {"packed": "kept", "dropped": "dropped"}.get(steps[-1].outcome, "waiting")
         return Story(row["pair_id"].hex(), row["url"], row["text"], outcome, reason, tuple(steps))
 
@@ -95,22 +95,27 @@ class _Teller:
         """Add a step for each stage up to the one that drops the row; returns that one's reason."""
         for stage in stages:
             if not self.dataset.is_decided(stage):
-                steps.append(_waiting(stage))
+                steps.append(_waiting_step(stage))
                 return None
-            facts = self._measured(stage, place, row)
+            facts = self._tell_measures(stage, place, row)
             verdict = self._verdict(stage, place)
             if verdict is not None:
                 reason, evidence = verdict
                 meaning = reasons().get(reason, ("", "a filter of this dataset's own config says so"))[1]
-                facts = {**facts, **evidence, "margin": margins(evidence), **self._looked_up(evidence, stage, row)}
-                steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _plain(facts)))
+                facts = {
+                    **facts,
+                    **evidence,
+                    "margin": margins(evidence),
+                    **self._try_to_resolve(evidence, stage, row),
+                }
+                steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _to_json(facts)))
                 return reason
             if stage.name == "neardup":
-                facts = {**facts, **self._also(place.partition, row)}
-            steps.append(Step(stage.name, "kept", stage.passed, _plain(facts)))
+                facts = {**facts, **self._tell_duplicates(place.partition, row)}
+            steps.append(Step(stage.name, "kept", stage.passed, _to_json(facts)))
         return None
 
-    def _measured(self, stage: Stage, place: RowLocation, row: dict[str, Any]) -> dict[str, Any]:
+    def _tell_measures(self, stage: Stage, place: RowLocation, row: dict[str, Any]) -> dict[str, Any]:
         """What a stage knows of a row besides its verdict."""
         facts: dict[str, Any] = {}
         for table in stage.tables:
@@ -122,34 +127,36 @@ class _Teller:
             elif table.measured_on == "row":
                 facts |= self._measures(table, place)
             elif table.measured_on == "image":
-                facts |= self._measured_on_image(table, place.partition, row["url"])
+                facts |= self._tell_image_scores(table, place.partition, row["url"])
         return facts
 
-    def _measured_on_image(self, table: Table, partition: int, url: str) -> dict[str, Any]:
+    def _tell_image_scores(self, table: Table, partition: int, url: str) -> dict[str, Any]:
         """What models say of an image."""
-        rows = self._filtered(self.dataset.table("images"), partition, "url", url)
+        rows = self._read_rows(self.dataset.table("images"), partition, "url", url)
         places = [RowLocation(partition, row["row"]) for row in rows]
         return {name: value for partitions in places for name, value in self._measures(table, partitions).items()}
 
-    def _looked_up(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Look evidence up as `_resolved` does; it may be anybody's, and point to what is not there."""
+    def _try_to_resolve(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Look evidence up as `_resolve_evidence` does; it may be anybody's, and point to what is not there."""
         try:
-            return self._resolved(evidence, stage, row)
+            return self._resolve_evidence(evidence, stage, row)
         except DamagedError:
             raise
         except (LookupError, TypeError, ValueError, OverflowError, AttributeError, pa.ArrowException, duckdb.Error):
             return {"what it points to": "is not there"}
 
-    def _resolved(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _resolve_evidence(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""
         for kind in ("first", "chosen"):
             if f"{kind}_partition" in evidence:
                 place = RowLocation(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
                 where = evidence.get(f"{kind}_dataset")
-                return {f"the {kind} one": self._candidate(place) if where is None else self._elsewhere(where, place)}
+                return {
+                    f"the {kind} one": self._candidate(place) if where is None else self._tell_elsewhere(where, place)
+                }
         if "duplicate_of_url_id" in evidence:
             where, url_id = evidence.get("duplicate_of_dataset"), evidence["duplicate_of_url_id"]
-            image = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
+            image = self._representative(url_id) if where is None else self._tell_elsewhere(where, url_id)
             return {"the image that stands for it": image}
         if "query_id" in evidence:
             rank = rank_of(self.dataset, stage, row["pair_id"], evidence, exact=self._exact)
@@ -157,25 +164,25 @@ class _Teller:
             return {"the query that came nearest": nearest, "its rank there": rank}
         return {}
 
-    def _also(self, partition: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _tell_duplicates(self, partition: int, row: Mapping[str, Any]) -> dict[str, Any]:
         """Whose image was dropped for this one, and where else its bytes were found."""
         url_id = row["pair_id"][:8].hex()
         places = self._places(url_id)
         duplicates = None if places is None else {"pairs": places["duplicates"]}
-        stands_for = self._others(sql.load("asking/stands_for"), url_id, duplicates)
+        stands_for = self._list_urls(sql.load("asking/stands_for"), url_id, duplicates)
         same = []
-        for image in self._filtered(self.dataset.table("images"), partition, "url", row["url"])[:1]:
+        for image in self._read_rows(self.dataset.table("images"), partition, "url", row["url"])[:1]:
             if sha256 := image["sha256"]:
                 partitions = self.dataset.places("sha256", [sha256.hex()])
                 named = "SELECT DISTINCT url FROM _images WHERE sha256 = ? ORDER BY url"
-                same = self._others(named, sha256, partitions, row["url"])
+                same = self._list_urls(named, sha256, partitions, row["url"])
         return {"stands for": stands_for, "the same bytes are at": same}
 
     def _places(self, url_id: str) -> Partitions | None:
         """The partitions that have rows of an image, where that is known."""
         return self.dataset.places_of_ids(url_id.ljust(32, "0"), url_id.ljust(32, "f"))
 
-    def _others(self, statement: str, value: Any, partitions: Partitions | None, but: str = "") -> list[str]:
+    def _list_urls(self, statement: str, value: Any, partitions: Partitions | None, but: str = "") -> list[str]:
         urls = [url for (url,) in self._ask(statement, [value], partitions) if url != but]
         more = len(urls) - _OTHERS_SHOWN
         return urls[:_OTHERS_SHOWN] + ([f"and {more:,} more"] if more > 0 else [])
@@ -215,7 +222,7 @@ class _Teller:
             shown_by[0] if shown_by else {"url": url_id},
         )
 
-    def _elsewhere(self, url: str, which: RowLocation | str) -> dict[str, Any]:
+    def _tell_elsewhere(self, url: str, which: RowLocation | str) -> dict[str, Any]:
         """A pair, or an image by its id, of another dataset, if that is still there.
 
         Evidence may be anybody's: no server is asked but the one that this dataset itself lies on.
@@ -231,7 +238,7 @@ class _Teller:
             return {"dataset": url, "end": "not there any more"}
 
     def _pair_end(self, pair: RowLocation, pair_id: bytes) -> str:
-        packed = self._packed(pair_id)
+        packed = self._tell_shard(pair_id)
         end = packed.sentence if packed.outcome == "packed" else _UNDECIDED
         return self._end(judging_stages("pairs"), pair) or end
 
@@ -243,11 +250,11 @@ class _Teller:
                 return f"dropped by {stage.name}: {verdict[0]}"
         return None
 
-    def _packed(self, pair_id: bytes) -> Step:
+    def _tell_shard(self, pair_id: bytes) -> Step:
         named = 'SELECT shard, key, split, "offset", size FROM _samples WHERE pair_id = ?'
         samples = self._ask(named, [pair_id], self._places(pair_id[:8].hex()))
         if not samples:
-            return _waiting(path()[-1])
+            return _waiting_step(path()[-1])
         facts = dict(zip(("shard", "key", "split", "offset", "size"), samples[0], strict=True))
         return Step(path()[-1].name, "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
 
@@ -262,14 +269,14 @@ class _Teller:
 
     def _image(self, partition: int, url: str) -> dict[str, Any]:
         """What fetching an image came to, with when and what exactly from the fetch store."""
-        rows = self._filtered(self.dataset.table("images"), partition, "url", url)
+        rows = self._read_rows(self.dataset.table("images"), partition, "url", url)
         if not rows:
             return {}
         facts = {name: rows[0][name] for name in _IMAGE_FACTS}
         if facts["final_url"] == url:
             facts.pop("final_url")
         chunks = [name for name in self._chunks if f"-{partition:05d}-" in name]
-        tables = [table for name in chunks if (table := _only(read_parquet(self.storage, name), url)).num_rows]
+        tables = [table for name in chunks if (table := _rows_of_url(read_parquet(self.storage, name), url)).num_rows]
         if tables:
             (seen,) = newest(pa.concat_tables(tables)).to_pylist()
             facts.update({name: seen[name] for name in ("fetched_at", "attempts", "detail")})
@@ -292,14 +299,14 @@ class _Teller:
         return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])
 
     def _measures(self, table: Table, place: RowLocation) -> dict[str, Any]:
-        rows = self._filtered(table, place.partition, "row", place.row)
+        rows = self._read_rows(table, place.partition, "row", place.row)
         return {name: value for name, value in rows[0].items() if name != "row"} if rows else {}
 
     def _verdict(self, stage: Stage, place: RowLocation) -> tuple[str, dict[str, Any]] | None:
-        rows = self._filtered(Table("verdicts", stage.decision, "verdicts"), place.partition, "row", place.row)
+        rows = self._read_rows(Table("verdicts", stage.decision, "verdicts"), place.partition, "row", place.row)
         return (rows[0]["reason"], evidence_of(rows[0]["evidence"])) if rows else None
 
-    def _filtered(self, of: Table, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
+    def _read_rows(self, of: Table, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
         """The rows of a committed file where a column has a value; none if there is no such file."""
         file = self.dataset.file(of, partition)
         if file is None:
@@ -329,28 +336,28 @@ class _Teller:
         return self.dataset.ask(statement, values, within).fetchall()
 
 
-def _where(row: Mapping[str, Any]) -> str:
+def _format_place(row: Mapping[str, Any]) -> str:
     if not row["page_url"]:
         return f"{row['archive']}, row {row['offset']:,}"
     return f"{row['archive']}, byte {row['offset']:,}, image {row['ordinal']} of the page"
 
 
-def _waiting(stage: Stage) -> Step:
+def _waiting_step(stage: Stage) -> Step:
     return Step(stage.name, "waiting", "the run has not come this far; `wit run` goes on")
 
 
-def _only(table: pa.Table, url: str) -> pa.Table:
+def _rows_of_url(table: pa.Table, url: str) -> pa.Table:
     return table.filter(pa.compute.equal(table.column("url"), url))
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
+def _to_json(value: Any, depth: int = 0) -> Any:
     """A value as JSON knows it, without what is null and what is nested too deeply to be read."""
     if depth > _DEEPEST:
         return "…"
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, depth + 1) for key, item in value.items() if item is not None and item != []}
+        return {str(key): _to_json(item, depth + 1) for key, item in value.items() if item is not None and item != []}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, depth + 1) for item in value]
+        return [_to_json(item, depth + 1) for item in value]
     if isinstance(value, float):
         return round(value, 6)
     return value if isinstance(value, (str, int, bool)) else value.hex() if isinstance(value, bytes) else str(value)

@@ -57,14 +57,14 @@ def look_up(dataset: Dataset, which: str, most: int) -> LookupResult:
     if re.fullmatch(r"[0-9a-f]{64}", digits):
         return finder.sha256(digits) or LookupResult(f"no image of the dataset has the SHA-256 {digits}")
     if re.fullmatch(r"[0-9a-f]{8,32}", digits):
-        return finder.pair_id(digits) or finder.key(which) or finder.text(which) or finder.nothing(which)
+        return finder.pair_id(digits) or finder.key(which) or finder.text(which) or finder.report_nothing(which)
     if _is_file(which):
         return finder.file(which)
     result = finder.url(which) if _BARE_URL.match(which) else None
     result = result or finder.key(which) or finder.text(which)
     if result is None and _BARE_URL.match(which):
         return finder.never_seen(f"http://{which}")
-    return result or finder.nothing(which)
+    return result or finder.report_nothing(which)
 
 
 def _is_file(which: str) -> bool:
@@ -105,7 +105,7 @@ class _Finder:
             raise ConfigError(
                 f"{digits} begins several pair_ids, {several[0][0]} and {several[1][0]} among them; give more digits"
             )
-        return self._where(between, values, f"the pair {several[0][0]}", partitions) if several else None
+        return self._find_where(between, values, f"the pair {several[0][0]}", partitions) if several else None
 
     def sha256(self, digits: str) -> LookupResult | None:
         """The candidates of the images with a SHA-256."""
@@ -123,19 +123,19 @@ class _Finder:
             return None
         pair_id, name, archive, offset = rows[0]
         partitions, said = self._dataset.places_of_ids(pair_id.hex(), pair_id.hex()), f"the key {key} of shards/{name}"
-        located = self._where(
+        located = self._find_where(
             'pair_id = $pair_id AND archive = $archive AND "offset" = $offset',
             {"pair_id": pair_id, "archive": archive, "offset": offset},
             said,
             partitions,
         )
-        return located or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, partitions)
+        return located or self._find_where("pair_id = $pair_id", {"pair_id": pair_id}, said, partitions)
 
     def text(self, which: str) -> LookupResult | None:
         """The candidates with a part of their text, in any case."""
         if not which:
             return None
-        return self._where("contains(lower(text), lower($text))", {"text": which}, f"“{which}” in a text")
+        return self._find_where("contains(lower(text), lower($text))", {"text": which}, f"“{which}” in a text")
 
     def file(self, name: str) -> LookupResult:
         """The candidates of an image file: of its bytes, of its bytes as stored, or of an image that looks like it."""
@@ -152,19 +152,19 @@ class _Finder:
         host = hostname(url)
         said = f"no candidate has the image or page {url}"
         for name in (host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"):
-            given_by = self._given_by(name, url)
+            given_by = self._describe_host(name, url)
             if given_by:
                 return LookupResult(f"{said}\n{given_by}")
         return LookupResult(f"{said}\nno candidate's image is from the host {host}")
 
-    def nothing(self, which: str) -> LookupResult:
+    def report_nothing(self, which: str) -> LookupResult:
         """Where nothing was found."""
         return LookupResult(
             f"no candidate has {which} as its URL, page, pair_id, SHA-256, key or in its text; "
             "the view sources counts images without a text, which never become candidates"
         )
 
-    def _given_by(self, host: str, url: str) -> str | None:
+    def _describe_host(self, host: str, url: str) -> str | None:
         """What a host did give, and its addresses that are most like one; None if it gave nothing."""
         partitions, least = self._dataset.places("host", [host]), ""
         most = _MOST_FILES if is_local(self._dataset.storage.url) else _MOST_FILES_OF_A_BUCKET
@@ -185,11 +185,11 @@ class _Finder:
     def _images(self, urls: Sequence[str], said: str) -> LookupResult | None:
         others = f" and {len(urls) - 1:,} more" if len(urls) > 1 else ""
         partitions = self._dataset.places("url", urls)
-        return self._where(
+        return self._find_where(
             "url IN (SELECT unnest($urls))", {"urls": list(urls)}, f"{said} {urls[0]}{others}", partitions
         )
 
-    def _where(
+    def _find_where(
         self, where: str, values: dict[str, Any], said: str, partitions: Partitions | None = None
     ) -> LookupResult | None:
         rows = self._rows(where, values, partitions)

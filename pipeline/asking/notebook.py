@@ -119,12 +119,12 @@ class Pairs:
 
     def pandas(self) -> Any:
         """Return a pandas DataFrame. Raises ImportError: pandas is not installed."""
-        _needed("pandas")
+        _import_or_explain("pandas")
         return self.relation.df()
 
     def polars(self) -> Any:
         """Return a polars DataFrame. Raises ImportError: polars is not installed."""
-        _needed("polars")
+        _import_or_explain("polars")
         return self.relation.pl()
 
     def torch(self) -> ImageTextDataset:
@@ -140,7 +140,7 @@ class Pairs:
         Raises:
             ImportError: the package datasets is not installed.
         """
-        rows = _needed("datasets").Dataset(self.arrow())
+        rows = _import_or_explain("datasets").Dataset(self.arrow())
         return rows.with_transform(_WithImages(self._dataset.storage.url)) if images else rows
 
     def __len__(self) -> int:
@@ -205,18 +205,18 @@ class ContactSheet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _shown(self, hidden: set[str]) -> Iterator[dict[str, Any]]:
+    def _thumbnails(self, hidden: set[str]) -> Iterator[dict[str, Any]]:
         for row in self.rows:
             body = sample_image(self._dataset.storage, row)
             yield {**row, "image": thumbnail(body, blurred=row["url"] in hidden) if body else None}
 
     def _repr_html_(self) -> str:
         hidden = unsafe(self._dataset, [row["url"] for row in self.rows], self._blur_above)
-        facts = {"rows": list(self._shown(hidden)), "blurred": len(hidden)}
+        facts = {"rows": list(self._thumbnails(hidden)), "blurred": len(hidden)}
         return environment().from_string(_SHEET).render(facts)
 
 
-def _needed(name: str) -> Any:
+def _import_or_explain(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:

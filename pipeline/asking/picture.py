@@ -38,30 +38,32 @@ def look_up(dataset: Dataset, name: str) -> Like:
     if file.stat().st_size > _MOST_BYTES:
         raise ConfigError(f"{name} is larger than an image may be, {_MOST_BYTES // 2**20} MiB")
     body = file.read_bytes()
-    if urls := _same(dataset, "sha256 = $value", hashlib.sha256(body).digest()):
+    if urls := _urls_of(dataset, "sha256 = $value", hashlib.sha256(body).digest()):
         return Like(f"{name} is, byte for byte, the image of", urls)
-    if urls := _same(dataset, f"blob_length = {len(body)} AND blob_checksum = $value", xxhash.xxh3_64_intdigest(body)):
+    if urls := _urls_of(
+        dataset, f"blob_length = {len(body)} AND blob_checksum = $value", xxhash.xxh3_64_intdigest(body)
+    ):
         return Like(f"{name} is, byte for byte, what the dataset stores of", urls)
     ingested = ingest(body, ImageConfig(), pdq, lambda body, pdq: None)
     if isinstance(ingested, RefusedBody):
         raise ConfigError(f"{name} is no image to look for: {ingested.detail}")
-    if urls := _same(dataset, "pixel_hash = $value", ingested.pixel_hash):
+    if urls := _urls_of(dataset, "pixel_hash = $value", ingested.pixel_hash):
         return Like(f"{name} has, pixel for pixel, the image of", urls)
     if ingested.pdq_quality < _MIN_QUALITY:
         return Like(f"{name} has the bytes of no image of the dataset, and is too plain to be told by its look", [])
-    url, distance = _nearest(dataset, ingested.pdq)
+    url, distance = _nearest_by_hash(dataset, ingested.pdq)
     if url is None or distance > MAX_SEARCH_HAMMING:
         nearest = f"; the nearest, {url}, differs in {distance} of 256 bits of PDQ" if url is not None else ""
         return Like(f"no image of the dataset has the bytes of {name}, or looks like it{nearest}", [])
     return Like(f"{name} looks ({distance} of PDQ's 256 bits differ, of {MAX_SEARCH_HAMMING} at most) like", [url])
 
 
-def _same(dataset: Dataset, where: str, value: object) -> list[str]:
+def _urls_of(dataset: Dataset, where: str, value: object) -> list[str]:
     query = f"SELECT DISTINCT url FROM _images WHERE {where} ORDER BY url LIMIT {_URLS}"  # noqa: S608
     return [url for (url,) in dataset.ask(query, {"value": value}).fetchall()]
 
 
-def _nearest(dataset: Dataset, sought: bytes) -> tuple[str | None, int]:
+def _nearest_by_hash(dataset: Dataset, sought: bytes) -> tuple[str | None, int]:
     """The image whose hash differs in the fewest bits, the first by partition and row, and in how many."""
     words = np.frombuffer(sought, ">u8").astype(np.uint64)
     best: tuple[int, int, int] | None = None

@@ -121,7 +121,7 @@ class Shell:
                 lambda: answers.write(self.dataset.answer(query, values), form, output, inside=inside),
             )
             return
-        names, rows = interruptible(self.dataset.connection, lambda: _first(self.dataset.answer(query, values)))
+        names, rows = interruptible(self.dataset.connection, lambda: _fetch_first(self.dataset.answer(query, values)))
         text = answers.as_table(names, rows[:_SHOWN], _width())
         more = f"\nthe first {_SHOWN:,} rows; .output FILE has all" if len(rows) > _SHOWN else ""
         self._print(text + more)
@@ -160,7 +160,7 @@ def _width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _first(answer: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
+def _fetch_first(answer: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
     return [column[0] for column in answer.description or ()], answer.fetchmany(_SHOWN + 1)
 
 

@@ -46,15 +46,15 @@ class Story:
         �.
         """
         lines = [
-            *_wrapped(f"pair {self.pair_id}: {self.end}", width, 5),
-            *_wrapped(f"url  {self.url}", width, 5),
-            *_wrapped(f"text {self.text}", width, 5),
+            *_wrap(f"pair {self.pair_id}: {self.end}", width, 5),
+            *_wrap(f"url  {self.url}", width, 5),
+            *_wrap(f"text {self.text}", width, 5),
         ]
         for step in self.steps:
-            lines += _wrapped(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}", width, _FACTS_FROM)
+            lines += _wrap(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}", width, _FACTS_FROM)
             for name, value in step.facts.items():
                 for fact in _lines(name, value):
-                    lines += _wrapped(" " * _FACTS_FROM + fact, width, _FACTS_FROM + 2)
+                    lines += _wrap(" " * _FACTS_FROM + fact, width, _FACTS_FROM + 2)
         return "\n".join(lines)
 
     @property
@@ -99,7 +99,7 @@ class Explanation(Sequence[Story]):
 
     def as_text(self, width: int | None = None) -> str:
         """Return all of it as lines."""
-        parts = ["\n".join(_wrapped(item, width, 0)) for item in self.found_as.splitlines()]
+        parts = ["\n".join(_wrap(item, width, 0)) for item in self.found_as.splitlines()]
         head = "\n".join(parts)
         more = self.total - len(self.stories)
         tail = [f"and {more:,} more; --most tells how many are shown"] if more > 0 and self.stories else []
@@ -144,7 +144,7 @@ def _number(value: float) -> str:
     return f"{round(value, 6):,}"
 
 
-def _wrapped(text: str, width: int | None, indent: int) -> Iterator[str]:
+def _wrap(text: str, width: int | None, indent: int) -> Iterator[str]:
     """A line, parted at a terminal's width; what follows stands `indent` further in."""
     text = line(text)
     if width is None:

@@ -123,10 +123,10 @@ def settings(kind: type[T], values: Mapping[str, Any]) -> T:
 def _part(kind: Any, missing: tuple[str, ...]) -> Any:
     """A section of which some keys cannot be read."""
 
-    def untaken(name: str) -> property:
+    def refusing_property(name: str) -> property:
         def read(self: Any) -> None:
             raise ContractError(f"{name} of {kind.__name__} is read, which the phase does not take")
 
         return property(read)
 
-    return type(kind.__name__, (kind,), {name: untaken(name) for name in missing})
+    return type(kind.__name__, (kind,), {name: refusing_property(name) for name in missing})

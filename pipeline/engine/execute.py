@@ -36,7 +36,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
         return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
     if context.left_out:
         result.table(LEFT_OUT_ROLE, pa.Table.from_pylist(context.left_out, schema=LEFT_OUT), LEFT_OUT)
-    PHASES[task.phase].contract.check_result(task.phase, _given(result))
+    PHASES[task.phase].contract.check_result(task.phase, _given_columns(result))
     files: dict[str, FileRef] = dict(result.refs)
     for role, (table, schema) in result.tables.items():
         files[role] = _write(storage, context.phase_file(role, "parquet"), to_parquet(table, schema), table.num_rows)
@@ -61,7 +61,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
 _DONE: set[str] = set()  # phases of which this process has done a task: its code is loaded, and so are its models
 
 
-def _given(result: Result) -> dict[str, pa.Schema | None]:
+def _given_columns(result: Result) -> dict[str, pa.Schema | None]:
     """The roles of a result, and the columns of its tables. Of many files of a kind (`blob:NAME`) the kind is the role,
     and the keys of what is remembered go with it."""
     tables: dict[str, pa.Schema | None] = {role: table.schema for role, (table, _) in result.tables.items()}

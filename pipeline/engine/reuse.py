@@ -122,7 +122,7 @@ def reuse_measures(
         pc.index_in(keys, value_set=known.column("key").combine_chunks()) if known else pa.nulls(len(keys), pa.int32())
     )
     new = pc.is_null(indices)
-    fresh = _once(rows.filter(new), (keys if contents is None else contents).filter(new), measure)
+    fresh = _measure_distinct(rows.filter(new), (keys if contents is None else contents).filter(new), measure)
     table = fresh
     if known is not None and indices.null_count < len(indices):
         kept = known.drop_columns(["key"]).take(indices.drop_null())
@@ -133,7 +133,7 @@ def reuse_measures(
     return table
 
 
-def _once(rows: pa.Table, contents: pa.Array, measure: Callable[[pa.Table], pa.Table]) -> pa.Table:
+def _measure_distinct(rows: pa.Table, contents: pa.Array, measure: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Measures of rows, made of the first of those with one content alone."""
     distinct = pc.unique(contents)
     if len(distinct) == len(rows):
@@ -149,12 +149,12 @@ def _read(context: Context, files: Mapping[str, FileRef], role: str) -> pa.Table
     keys = read_table(context.storage, files[f"{role}{KEYS}"])
     indices = pc.index_in(measures.column("row"), value_set=keys.column("row").combine_chunks())
     assert indices.null_count == 0 and measures.column_names[0] == "row"
-    plain = pa.schema([(field.name, _written(field.type)) for field in measures.schema])
+    plain = pa.schema([(field.name, _with_default_list_names(field.type)) for field in measures.schema])
     return measures.cast(plain).replace_schema_metadata(None).append_column("key", keys.column("key").take(indices))
 
 
-def _written(type_: pa.DataType) -> pa.DataType:
+def _with_default_list_names(type_: pa.DataType) -> pa.DataType:
     """A type as it was before Parquet gave other names to what is in its lists."""
     if pa.types.is_fixed_size_list(type_):
-        return pa.list_(_written(type_.value_type), type_.list_size)
-    return pa.list_(_written(type_.value_type)) if pa.types.is_list(type_) else type_
+        return pa.list_(_with_default_list_names(type_.value_type), type_.list_size)
+    return pa.list_(_with_default_list_names(type_.value_type)) if pa.types.is_list(type_) else type_

@@ -105,7 +105,7 @@ class Run:
             PhaseFailedError: see `pipeline.engine.failures.containment.run_with_quarantine`.
         """
         ledger = Ledger(self.storage, phase.name)
-        known = self._patiently(ledger.load)
+        known = self._retry_patiently(ledger.load)
         quarantine = Quarantine(self.storage, phase.name, self.limits)
         commits, todo = what_is_missing(tasks, known, quarantine.is_within_limits, self._rereading.is_whole)
         if todo:
@@ -122,7 +122,7 @@ class Run:
             progress = self.reporter.phase(phase.name, len(fresh) + len(todo), rows, bytes_)
             for some in (fresh, todo):
                 measured = [known[part.partition, part.fingerprint] for part in parts] if some is todo else []
-                ready = self._observed(some, quarantine, measured)
+                ready = self._without_quarantined(some, quarantine, measured)
                 if phase.reuses:
                     ready = with_earlier_measures(ready, len(tasks), known.values())
                 done = self._commit_all(ready, progress, quarantine)
@@ -136,10 +136,10 @@ class Run:
                 self._left_out.setdefault(key, []).append(Input(left_out))
         self.check()
         records = record_table(ordered)
-        checksum = self._patiently(lambda: ledger.write(records))
+        checksum = self._retry_patiently(lambda: ledger.write(records))
         if todo or ledger.loose or len(known) > len(commits):
-            self._patiently(lambda: ledger.collect(ordered))
-            self._patiently(lambda: quarantine.collect(ordered))
+            self._retry_patiently(lambda: ledger.collect(ordered))
+            self._retry_patiently(lambda: quarantine.collect(ordered))
         if not is_temporary(phase):
             self._records.add(records)
             entry = {"phase": phase.name, "partitions": len(ordered), "records": ledger.closed_name}
@@ -154,9 +154,11 @@ class Run:
             return []
         return shares(tasks, partitions)
 
-    def _observed(self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()) -> list[Task]:
+    def _without_quarantined(
+        self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()
+    ) -> list[Task]:
         """The tasks without what earlier runs had to leave out of them, or of their shares."""
-        recorded = self._patiently(quarantine.known) if tasks else {}
+        recorded = self._retry_patiently(quarantine.known) if tasks else {}
         if not recorded and not parts:
             return list(tasks)
         answer = []
@@ -185,7 +187,7 @@ class Run:
         )
         return list(done.values())
 
-    def _patiently(self, action: Callable[[], T]) -> T:
+    def _retry_patiently(self, action: Callable[[], T]) -> T:
         return patiently(action, self.config.run.patience_s, public(self.storage.url))
 
     def one(self, phase: Phase, task: Task) -> Commit:
@@ -306,7 +308,7 @@ class Run:
             kept.
         """
         stage = phase.stage.name
-        complete = [replace(task, inputs=self._with_left_out(stage, task)) for task in tasks]
+        complete = [replace(task, inputs=self._add_left_out_rows(stage, task)) for task in tasks]
         commits = self.do(phase, complete, rows=rows)
         after: list[Partition] = []
         for partition, commit in zip(self.partitions, commits, strict=True):
@@ -322,7 +324,7 @@ class Run:
         self.count(stage, commits)
         return commits
 
-    def _with_left_out(self, stage: str, task: Task) -> Mapping[str, Inputs]:
+    def _add_left_out_rows(self, stage: str, task: Task) -> Mapping[str, Inputs]:
         """A deciding task's inputs, with what the stage's measures left out of its partition."""
         left_out = tuple(self._left_out.get((stage, task.partition), ()))
         return {**task.inputs, LEFT_OUT_ROLE: left_out} if left_out else task.inputs
@@ -373,7 +375,7 @@ class Run:
         stage, now = phase.stage.name, time.monotonic()
         if self._published is None or self._published[0] != stage:
             self._publish(complete=False)
-            self._patiently(lambda: view_script.write(self.storage, self._closed, self._schemas))
+            self._retry_patiently(lambda: view_script.write(self.storage, self._closed, self._schemas))
         elif now - self._published[1] > _STALE_S:
             self._publish(complete=False)
         else:
@@ -383,8 +385,8 @@ class Run:
     def finish(self, *, complete: bool) -> None:
         """Publish what this run has closed."""
         records = self._records.finish()
-        self._publish(complete=complete, records=self._patiently(lambda: write_records(self.storage, records)))
-        self._patiently(lambda: view_script.write(self.storage, self._closed, self._schemas))
+        self._publish(complete=complete, records=self._retry_patiently(lambda: write_records(self.storage, records)))
+        self._retry_patiently(lambda: view_script.write(self.storage, self._closed, self._schemas))
 
     def _publish(self, *, complete: bool, records: Mapping[str, Any] | None = None) -> None:
         manifest = {
@@ -396,4 +398,4 @@ class Run:
             "funnel": {name: self.funnel[name] for name in names() if name in self.funnel},
             "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
         }
-        self._patiently(lambda: write_manifest(self.storage, manifest))
+        self._retry_patiently(lambda: write_manifest(self.storage, manifest))

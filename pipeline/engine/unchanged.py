@@ -72,7 +72,7 @@ def inputs_digest(raw: Mapping[str, Any], out: str) -> str | None:
         if not is_local(out):
             return None
         named = [value for key in sorted(KEYS["run"] - {"out"}) for value in _values(raw, key.split("."))]
-        files = [entry for name in named for entry in _named(name)]
+        files = [entry for name in named for entry in _stamp_files(name)]
         code = [entry for folder in _CODE for entry in _entries(folder)]
         installed = Path(sysconfig.get_paths()["purelib"]).stat().st_mtime_ns
         facts = [raw, out, str(Path.cwd()), sys.version, installed, names(), files, code]
@@ -113,7 +113,7 @@ def _values(value: Any, key: Sequence[str]) -> Iterator[str]:
         yield value
 
 
-def _named(name: str) -> Iterator[Any]:
+def _stamp_files(name: str) -> Iterator[Any]:
     """What there is of a path, of a glob, of the file of a `file.py:function`."""
     if name.startswith("builtin"):
         return  # part of the code

@@ -60,12 +60,12 @@ def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Tab
     """
     table = context.table("rows", columns)
     if CAPTIONS_ROLE in context.task.inputs and "text" in table.column_names:
-        table = _reworded(table, context.table(CAPTIONS_ROLE, ["row", "text"]))
+        table = _replace_texts(table, context.table(CAPTIONS_ROLE, ["row", "text"]))
     rows = alive_indices(table.num_rows, context.table_list("verdicts", ["row"]))
     return table.take(pa.array(rows)).add_column(0, pa.field("row", pa.uint32()), pa.array(rows))
 
 
-def _reworded(table: pa.Table, captions: pa.Table) -> pa.Table:
+def _replace_texts(table: pa.Table, captions: pa.Table) -> pa.Table:
     """Rows with the texts that are judged, and kept, in the place of those that were written; see CAPTIONS."""
     is_other = np.zeros(table.num_rows, dtype=bool)
     is_other[captions.column("row").to_numpy()] = True

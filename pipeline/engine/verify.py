@@ -77,7 +77,7 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
     manifest = read_manifest(storage)
     if (together := manifest.get("records")) is not None:
         seen[ALL_RECORDS] = together["bytes"]
-        if (what := _other(storage, ALL_RECORDS, together["checksum"])) is not None:
+        if (what := _check_listed_file(storage, ALL_RECORDS, together["checksum"])) is not None:
             damages[ALL_RECORDS] = Damage(ALL_RECORDS, what, manifest["phases"][-1]["phase"])
     for entry in manifest["phases"]:
         for file, bytes_, what in _phase(storage, entry, deep, chunks):
@@ -87,7 +87,7 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
     for name, infos in chunks.items() if deep else ():
         seen.update((info.name, info.bytes) for info in infos)
         if (broken := chunk_damage(storage, infos)) is not None:
-            damages.setdefault(name, Damage(*broken, _fetching()))
+            damages.setdefault(name, Damage(*broken, _fetch_phase()))
     if repair and damages:
         with Lease(storage):
             for damage in damages.values():
@@ -101,7 +101,7 @@ def _phase(
     """Each file of a phase: its name, its bytes, and what is wrong with it."""
     name = entry["records"]
     try:
-        yield name, len(storage.read(name)), _other(storage, name, entry["checksum"])
+        yield name, len(storage.read(name)), _check_listed_file(storage, name, entry["checksum"])
         commits = read_records(storage, name)
     except FileNotFoundError:
         yield name, 0, "it is gone"
@@ -125,7 +125,7 @@ def _phase(
             yield copy.name, 0, _length(there, copy) or (_damage(storage, copy) if deep else None)
 
 
-def _other(storage: Storage, name: str, expected: str) -> str | None:
+def _check_listed_file(storage: Storage, name: str, expected: str) -> str | None:
     """What is wrong with a file of which the manifest has the checksum."""
     try:
         is_whole = checksum(storage.read(name)) == expected
@@ -134,7 +134,7 @@ def _other(storage: Storage, name: str, expected: str) -> str | None:
     return None if is_whole else "its checksum is another than manifest.json says, or a run ended while it wrote it"
 
 
-def _fetching() -> str:
+def _fetch_phase() -> str:
     """The phase that writes the fetch store."""
     return tables("images")[-1].phase
 
@@ -235,7 +235,7 @@ def make_room(storage: Storage, name: str) -> None:
     if not name.startswith(f"{store.FOLDER}/") or name.endswith(".parquet"):
         storage.delete([name])
         return
-    records = records_of(_fetching())
+    records = records_of(_fetch_phase())
     for commit in read_records(storage, records) if storage.exists(records) else []:
         if f"{_BLOB}{name}" in commit.files:
             storage.delete([commit.files["images"].name])

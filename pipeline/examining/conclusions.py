@@ -44,8 +44,8 @@ def verdict(each: Class, chance: float) -> str:
     """Return what holds a class back; each part of it is a figure of the class."""
     if each.zero_shot is None or each.zero_shot_low is None:
         return "No test image shows it, so nothing is known of its accuracy."
-    words = _counted(each.captions, "caption holds its words", "captions hold its words")
-    looks = _counted(each.images_alike, "training image looks like it", "training images look like it")
+    words = _format_count(each.captions, "caption holds its words", "captions hold its words")
+    looks = _format_count(each.images_alike, "training image looks like it", "training images look like it")
     other = f", and is mostly taken for {each.mostly_taken_for}" if each.mostly_taken_for else ""
     held = f"{words}; {looks}."
     if each.zero_shot_low > chance and (each.probe_gap is None or each.probe_gap < GAP):
@@ -62,7 +62,7 @@ def verdict(each: Class, chance: float) -> str:
     return f"Not even a probe tells it apart ({each.probe:.0%}){other}: {lack}. {held}"
 
 
-def _counted(count: int, one: str, many: str) -> str:
+def _format_count(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 

@@ -72,7 +72,7 @@ class Embeddings:
         self.damaged = 0
         self._encoder_identity = f"{encoder.identity()}-{_RULES}"
         self._indexes = [index for split in SPLITS if len(index := read_index(dataset.storage, split))]
-        self._committed = self._of_stage(identity)
+        self._committed = self._stage_files(identity)
 
     @property
     def fingerprint(self) -> str:
@@ -90,14 +90,14 @@ class Embeddings:
     def captions(self) -> Iterator[Part]:
         """Yield all captions, by their pairs."""
         for index, rows in self._shards():
-            arrays = self._once("captions", index, rows, self._read)
+            arrays = self._load_or_encode("captions", index, rows, self._read)
             if len(arrays["rows"]):
                 yield Part(index.pair_id[rows[arrays["rows"]]], arrays["vectors"].astype(np.float32))
 
     def _image_ids(self) -> np.ndarray:
         return np.unique(np.concatenate([np.empty(0, np.uint64), *(index.pair_id[:, 0] for index in self._indexes)]))
 
-    def _of_stage(self, identity: str | None) -> list[tuple[int, FileRef]]:
+    def _stage_files(self, identity: str | None) -> list[tuple[int, FileRef]]:
         """The partitions' files in which the `image` stage has these embeddings; none if it has not."""
         if identity is None:
             return []
@@ -121,12 +121,12 @@ class Embeddings:
                 yield Part(ids[stays], from_column(table.column("embedding"))[stays])
 
     def _encoded_parts(self) -> Iterator[Part]:
-        first = self._first()
+        first = self._is_first_of_image()
         for index, rows in self._shards():
             rows = rows[first[index.split][rows]]
             if not len(rows):
                 continue
-            arrays = self._once("images", index, rows, self._look)
+            arrays = self._load_or_encode("images", index, rows, self._look)
             self.damaged += len(rows) - len(arrays["rows"])
             if len(arrays["rows"]):
                 yield Part(index.pair_id[rows[arrays["rows"]], 0], arrays["vectors"].astype(np.float32))
@@ -139,7 +139,7 @@ class Embeddings:
             for first, last in pairwise(edges.tolist()):
                 yield index, order[first:last]
 
-    def _first(self) -> dict[str, np.ndarray]:
+    def _is_first_of_image(self) -> dict[str, np.ndarray]:
         """Which samples are the first of their image in each split; bool (samples,)."""
         if not self._indexes:
             return {}
@@ -149,7 +149,7 @@ class Embeddings:
         edges = np.cumsum([len(index) for index in self._indexes])[:-1]
         return {index.split: part for index, part in zip(self._indexes, np.split(first, edges), strict=True)}
 
-    def _once(
+    def _load_or_encode(
         self, kind: str, index: Index, rows: np.ndarray, encode: Callable[[Index, np.ndarray, str], dict[str, Any]]
     ) -> dict[str, np.ndarray]:
         """What was kept of a shard, or what is encoded now: `rows`, the places in rows that could be, and `vectors`."""
@@ -187,7 +187,7 @@ class Embeddings:
                 places += [first + place for place, each in enumerate(pixels) if each is not None]
                 if seen:
                     vectors.append(self.encoder.towers(torch.stack(seen))[0])
-        return _half(places, vectors)
+        return _to_float16(places, vectors)
 
     def _pixels(self, parts: dict[str, bytes]) -> Tensor | None:
         from train.data.transforms import decode, image_part
@@ -205,10 +205,10 @@ class Embeddings:
             places += [first + place for place in chosen]
             if chosen:
                 vectors.append(self.encoder.texts([batch[place]["txt"].decode(errors="replace") for place in chosen]))
-        return _half(places, vectors)
+        return _to_float16(places, vectors)
 
 
-def _half(places: list[int], vectors: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _to_float16(places: list[int], vectors: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Return features as they are kept: in 16 bits, in which the `image` stage keeps them as well."""
     features = np.concatenate(vectors) if vectors else np.empty((0, 0))
     return {"rows": np.array(places, np.int64), "vectors": features.astype(np.float16)}

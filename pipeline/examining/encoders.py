@@ -29,7 +29,7 @@ def default_checkpoint(dataset: Dataset) -> str:
         if (
             isinstance(named, str) and named and is_local(named)
         ):  # a stranger's dataset has nothing loaded from elsewhere
-            return _as_examined(named)
+            return _encoder_name(named)
     runs = sorted({info.name.split("/")[1] for info in dataset.storage.list("runs", recursive=True)})
     if len(runs) == 1:
         return dataset.storage.url_of(f"runs/{runs[0]}")
@@ -59,7 +59,7 @@ def stage_identity(checkpoint: str) -> str | None:
     return identity(checkpoint)
 
 
-def _as_examined(name: str) -> str:
+def _encoder_name(name: str) -> str:
     """The name of a config's `image.embedding_model`, as the encoders of `wit eval` are named."""
     import open_clip
 

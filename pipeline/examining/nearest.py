@@ -55,13 +55,13 @@ def search(embeddings: Embeddings, queries: np.ndarray, count: int, *, exact: bo
     """
     if exact or embeddings.count() < EXACT_BELOW:
         return *exact_neighbours(embeddings.images(), queries, count), True
-    index = _kept_index(embeddings)
+    index = _cached_index(embeddings)
     index.nprobe = max(8, index.nlist // _PROBED)
     cosines, ids = index.search(np.ascontiguousarray(queries, np.float32), count)
     return ids.view(np.uint64), cosines, False
 
 
-def _kept_index(embeddings: Embeddings) -> Any:
+def _cached_index(embeddings: Embeddings) -> Any:
     try:
         import faiss
     except ImportError:
@@ -71,20 +71,20 @@ def _kept_index(embeddings: Embeddings) -> Any:
         ) from None
     path = embeddings.folder / f"nearest-{embeddings.fingerprint}.faiss"
     if not path.exists():
-        index = _built(faiss, embeddings)
+        index = _build_index(faiss, embeddings)
         with replacing(path) as draft:
             faiss.write_index(index, str(draft))
-    return _opened(faiss, path)
+    return _open_index(faiss, path)
 
 
-def _opened(faiss: Any, path: Path) -> Any:
+def _open_index(faiss: Any, path: Path) -> Any:
     try:
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
     except RuntimeError:
         raise ConfigError(f"{path} is damaged; delete it, and the same command makes it anew") from None
 
 
-def _built(faiss: Any, embeddings: Embeddings) -> Any:
+def _build_index(faiss: Any, embeddings: Embeddings) -> Any:
     images = embeddings.count()
     lists = max(1, int(4 * images**0.5))
     most = np.uint64(min(1.0, _SAMPLE_PER_LIST * lists / max(1, images)) * _BELOW_2_64)

@@ -36,9 +36,9 @@ def scatter_chart(
     if not kept:
         return Markup('<p class="none">nothing to draw</p>')
     every = [(x, y) for _, x, y in kept] + list(line)
-    x_axis = _wide(min(x for x, _ in every), max(x for x, _ in every))
+    x_axis = _widen_axis(min(x for x, _ in every), max(x for x, _ in every))
     lows = [0.0] if y_most is not None else []
-    y_axis = _wide(min([*lows, *(y for _, y in every)]), max(y for _, y in every) if y_most is None else y_most)
+    y_axis = _widen_axis(min([*lows, *(y for _, y in every)]), max(y for _, y in every) if y_most is None else y_most)
     parts = frame(x_axis, y_axis, x_label, y_label)
     if line:
         path = " ".join(f"{x_at(x_axis(x)):.1f},{y_at(y_axis(y)):.1f}" for x, y in line)
@@ -75,23 +75,23 @@ def plane_chart(
     if not points:
         return Markup('<p class="none">nothing to draw</p>')
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-    x_axis, y_axis = _wide(min(xs), max(xs)), _wide(min(ys), max(ys))
+    x_axis, y_axis = _widen_axis(min(xs), max(xs)), _widen_axis(min(ys), max(ys))
 
-    def at(x: float, y: float) -> tuple[float, float]:
+    def place(x: float, y: float) -> tuple[float, float]:
         return x_at(x_axis(x)), y_at(y_axis(y))
 
     parts = []
     for x, y, *_ in background:
         if not (0 <= x_axis(x) <= 1 and 0 <= y_axis(y) <= 1):
             continue
-        across, down = at(x, y)
+        across, down = place(x, y)
         parts.append(f'<circle class="back" cx="{across:.1f}" cy="{down:.1f}" r="2"/>')
     for x, y, number in points:
-        across, down = at(x, y)
+        across, down = place(x, y)
         parts.append(f'<circle class="p{number % COLOURS}" cx="{across:.1f}" cy="{down:.1f}" r="2.4" opacity=".6"/>')
     taken: list[tuple[float, float, float]] = []
     for name, (x, y) in names.values():
-        across, down = at(x, y)
+        across, down = place(x, y)
         short = clean(name)[:24]
         half = _LABEL_WIDTH * len(short) / 2
         if all(
@@ -105,7 +105,7 @@ def plane_chart(
     return svg(parts, "features in a plane")
 
 
-def _wide(low: float, high: float) -> Axis:
+def _widen_axis(low: float, high: float) -> Axis:
     """An axis with a little room at its upper end, and at its lower one if that is not 0."""
     room = 0.04 * (high - low) or 0.5
     return Axis(low - (room if low else 0.0), high + room)

@@ -61,7 +61,7 @@ class SearchResult:
 
 def by_text(embeddings: Embeddings, text: str, count: int, *, exact: bool = False) -> SearchResult:
     """Return the images nearest to a text. Raises ConfigError."""
-    return _found(embeddings, text, embeddings.encoder.texts([text]), count, exact, "", [])
+    return _search_result(embeddings, text, embeddings.encoder.texts([text]), count, exact, "", [])
 
 
 def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = False) -> SearchResult:
@@ -76,7 +76,7 @@ def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = Fal
         vector = embeddings.encoder.images([decode(body, embeddings.encoder.enough)])
     except DamagedSampleError as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
-    return _found(embeddings, file, vector, count, exact, file, same)
+    return _search_result(embeddings, file, vector, count, exact, file, same)
 
 
 def read_image(file: str) -> bytes:
@@ -89,7 +89,7 @@ def read_image(file: str) -> bytes:
     return path.read_bytes()
 
 
-def _found(
+def _search_result(
     embeddings: Embeddings, asked: str, vector: np.ndarray, count: int, exact: bool, file: str, same: Sequence[Same]
 ) -> SearchResult:
     ids, cosines, is_exact = search(embeddings, vector, count, exact=exact)

@@ -47,10 +47,10 @@ def page(reasons: Why, what: ImageSet, dataset: Dataset, blur_above: float | Non
         blur_above: the nsfw_probability above which a training image is blurred; None blurs none.
     """
     worst = sorted(
-        range(len(reasons.classes)), key=lambda number: (_or(reasons.classes[number].zero_shot, 2.0), number)
+        range(len(reasons.classes)), key=lambda number: (_or_else(reasons.classes[number].zero_shot, 2.0), number)
     )
     chosen = [number for number in worst if reasons.classes[number].test_images][:MOST_SHOWN]
-    pictures = _Pictures(dataset, _shown(reasons, chosen), blur_above)
+    pictures = _Pictures(dataset, _shown_images(reasons, chosen), blur_above)
     shown = [
         {
             "name": reasons.classes[number].name,
@@ -78,7 +78,7 @@ def page(reasons: Why, what: ImageSet, dataset: Dataset, blur_above: float | Non
         .get_template("why.html")
         .render(
             why=reasons,
-            scatters=[_scattered(reasons, name) for name in _SCATTERED],
+            scatters=[_scatter_points(reasons, name) for name in _SCATTERED],
             accuracies=[_strip(each, reasons.chance) for each in reasons.classes if each.zero_shot is not None],
             rows=[_row(each) for each in reasons.classes],
             columns=list(_COLUMNS),
@@ -122,14 +122,14 @@ class _Pictures:
         return {"image": None, "text": "", **self._made.get(near.image_id, {}), "cosine": near.cosine}
 
 
-def _shown(reasons: Why, chosen: Iterable[int]) -> Iterable[int]:
+def _shown_images(reasons: Why, chosen: Iterable[int]) -> Iterable[int]:
     for number in chosen:
         for example in reasons.examples[number]:
             yield from (near.image_id for near in example.neighbours)
         yield from (near.image_id for near in reasons.prompt_images[number])
 
 
-def _scattered(reasons: Why, name: str) -> Mapping[str, Any]:
+def _scatter_points(reasons: Why, name: str) -> Mapping[str, Any]:
     title, label = _SCATTERED[name]
     points = [
         (each.name, math.log10(1 + value) if name in _LOGARITHMIC else value, each.zero_shot)
@@ -176,5 +176,5 @@ def _cell(value: Any) -> str:
     )
 
 
-def _or(value: float | None, other: float) -> float:
+def _or_else(value: float | None, other: float) -> float:
     return other if value is None else value

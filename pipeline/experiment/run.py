@@ -66,7 +66,9 @@ def carry_out(config: ExperimentConfig, watch: Callable[[Model], Callable[[dict[
     missing = [each for each in models if not _has_result(each)]
     log.info("%d of %d models are there already", len(models) - len(missing), len(models))
     failed: list[str] = []
-    for each, why in _on_ray(config, missing) if config.at_once > 1 or config.address else _here(missing, watch):
+    for each, why in (
+        _train_by_ray(config, missing) if config.at_once > 1 or config.address else _train_here(missing, watch)
+    ):
         log.info("%s: %s", each, why or "trained and examined")
         if why:
             failed.append(f"{each}: {why}")
@@ -127,7 +129,7 @@ def _read(model: Model) -> list[Row]:
     return [Row.from_dict(row) for row in json.loads(Storage(folder).read(file))]
 
 
-def _here(
+def _train_here(
     models: list[Model], watch: Callable[[Model], Callable[[dict[str, Any]], None]]
 ) -> Iterator[tuple[Model, str]]:
     """Train one model after the other, in this process."""
@@ -138,7 +140,7 @@ def _here(
         yield each, why
 
 
-def _on_ray(config: ExperimentConfig, models: list[Model]) -> Iterator[tuple[Model, str]]:
+def _train_by_ray(config: ExperimentConfig, models: list[Model]) -> Iterator[tuple[Model, str]]:
     """Train some models at once, each in a task of Ray's, with a GPU where the cluster has any."""
     import ray
 

@@ -62,18 +62,18 @@ def questions_of(what: ImageSet, count: int, seed: int = 0) -> Questions:
         raise SetError(f"{what.name} has {len(what.classes)} classes; people can choose among {MOST_CLASSES} at most")
     test, train = what.test, what.splits.get("train")
     assert test.labels is not None
-    asked_of = _hashed(test.pictures, test.labels, len(what.classes), seed)
+    asked_of = _order_by_hash(test.pictures, test.labels, len(what.classes), seed)
     shown_of = asked_of
     if train is not None:
         assert train.labels is not None
-        shown_of = _hashed(train.pictures, train.labels, len(what.classes), seed)
+        shown_of = _order_by_hash(train.pictures, train.labels, len(what.classes), seed)
     examples = [_examples(pictures, what.classes[label], what) for label, pictures in enumerate(shown_of)]
     asked: list[tuple[Picture, int, bytes]] = []
     while len(asked) < count and any(asked_of):  # one of each class, again and again
         for label, pictures in enumerate(asked_of):
             while pictures and len(asked) < count:
                 picture = pictures.pop(0)
-                if (drawn := _drawn(picture, SIDE)) is not None:
+                if (drawn := _redraw(picture, SIDE)) is not None:
                     asked.append((picture, label, drawn))
                     break
     if not asked:
@@ -83,7 +83,7 @@ def questions_of(what: ImageSet, count: int, seed: int = 0) -> Questions:
     return Questions(what.name, list(what.classes), [each.name for each in names], labels, images, examples)
 
 
-def _hashed(pictures: Sequence[Picture], labels: np.ndarray, classes: int, seed: int) -> list[list[Picture]]:
+def _order_by_hash(pictures: Sequence[Picture], labels: np.ndarray, classes: int, seed: int) -> list[list[Picture]]:
     """The images of each class in the order of a hash of their names."""
     of_class: list[list[Picture]] = [[] for _ in range(classes)]
     for picture, label in zip(pictures, labels.tolist(), strict=True):
@@ -95,14 +95,14 @@ def _examples(pictures: list[Picture], name: str, what: ImageSet) -> list[bytes]
     """Two images of a class, which are taken away from those that are asked."""
     jpegs: list[bytes] = []
     while pictures and len(jpegs) < max(SHOTS):
-        if (drawn := _drawn(pictures.pop(0), EXAMPLE_SIDE)) is not None:
+        if (drawn := _redraw(pictures.pop(0), EXAMPLE_SIDE)) is not None:
             jpegs.append(drawn)
     if len(jpegs) < max(SHOTS):
         raise SetError(f"{what.name} has too few images of {name!r}: people are shown two of each class")
     return jpegs
 
 
-def _drawn(picture: Picture, side: int) -> bytes | None:
+def _redraw(picture: Picture, side: int) -> bytes | None:
     """An image drawn anew as a JPEG; None if it cannot be read."""
     try:
         image = decode(picture.read())

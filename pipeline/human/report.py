@@ -37,8 +37,8 @@ def report(
     shots = {}
     for shot in SHOTS:
         if of_shot := [answer for answer in answers if answer.shot == shot]:
-            shots[str(shot)] = _of_shot(of_shot, len(classes), wished)
-    table = _by_class(answers, classes, model)
+            shots[str(shot)] = _accuracies(of_shot, len(classes), wished)
+    table = _class_lines(answers, classes, model)
     figures: dict[str, Any] = {"classes": len(classes), "chance": 1 / len(classes), "shots": shots, "by_class": table}
     if model is not None:
         both = [(line["people"], line["model"]) for line in table if None not in (line["people"], line["model"])]
@@ -46,7 +46,7 @@ def report(
     return figures
 
 
-def _of_shot(answers: Sequence[Answer], classes: int, wished: float) -> dict[str, Any]:
+def _accuracies(answers: Sequence[Answer], classes: int, wished: float) -> dict[str, Any]:
     labels = {answer.image: answer.label for answer in answers}
     by_person: dict[str, dict[str, int]] = {}
     for answer in answers:
@@ -67,13 +67,13 @@ def _of_shot(answers: Sequence[Answer], classes: int, wished: float) -> dict[str
         # Of agreement each person counts once in a draw: nobody's agreement with themselves says anything.
         once = name == "krippendorff_alpha"
         drawn = [of([ballots[place] for place in (np.unique(places) if once else places)]) for places in draws]
-        of_shot[name] = _with_interval(of(ballots), drawn)
+        of_shot[name] = _add_interval(of(ballots), drawn)
     accuracies = np.array([_accuracy([ballot], labels, False) for ballot in ballots])
     of_shot["people_for_interval"] = {"half_width": wished, "people": people_needed(accuracies, wished)}
     return of_shot
 
 
-def _with_interval(value: float, drawn: Sequence[float]) -> dict[str, float | None]:
+def _add_interval(value: float, drawn: Sequence[float]) -> dict[str, float | None]:
     finite = [each for each in drawn if math.isfinite(each)]
     low, high = (float(each) for each in np.quantile(finite, [0.025, 0.975])) if finite else (None, None)
     return {"value": value if math.isfinite(value) else None, "low": low, "high": high}
@@ -131,7 +131,7 @@ def people_needed(accuracies: np.ndarray, half_width: float) -> int | None:
     return count
 
 
-def _by_class(answers: Sequence[Answer], classes: Sequence[str], model: Row | None) -> list[dict[str, Any]]:
+def _class_lines(answers: Sequence[Answer], classes: Sequence[str], model: Row | None) -> list[dict[str, Any]]:
     """A line a class: people's zero-, one- and two-shot accuracy, and the model's zero-shot."""
     of_model = {line["class"]: line for line in (model.tables.get("per_class", []) if model is not None else [])}
     lines = []
@@ -159,8 +159,8 @@ def as_text(report_: Mapping[str, Any]) -> str:
         numbers = f"{figures['people']:,} people, {figures['answers']:,} answers, {figures['images']:,} images"
         lines.append(f"{shot}-shot: {numbers}")
         for name in ("accuracy", "majority_accuracy", "accuracy_of_guesses", "majority_accuracy_of_guesses"):
-            lines.append(f"  {name:<30} {_shown(figures[name], '.1%')}")
-        lines.append(f"  {'krippendorff_alpha':<30} {_shown(figures['krippendorff_alpha'], '.3f')}")
+            lines.append(f"  {name:<30} {_format_figure(figures[name], '.1%')}")
+        lines.append(f"  {'krippendorff_alpha':<30} {_format_figure(figures['krippendorff_alpha'], '.3f')}")
         wish = figures["people_for_interval"]
         needed = "at least two people tell" if wish["people"] is None else f"{wish['people']:,} people"
         lines.append(f"  for an accuracy ± {wish['half_width']:.1%}: {needed}")
@@ -180,7 +180,7 @@ def as_text(report_: Mapping[str, Any]) -> str:
     return clean("\n".join(lines))
 
 
-def _shown(figure: Mapping[str, Any], form: str) -> str:
+def _format_figure(figure: Mapping[str, Any], form: str) -> str:
     if figure["value"] is None:
         return "none"
     interval = "" if figure["low"] is None else f"  ({figure['low']:{form}} to {figure['high']:{form}})"

@@ -44,7 +44,7 @@ def application(questions: Questions, answers: Answers, names: Iterable[str] = (
 
     names: by which it is reached, besides addresses, `localhost` and this machine's own name.
     """
-    app = web.Application(client_max_size=MOST_BYTES, middlewares=[_guarded])
+    app = web.Application(client_max_size=MOST_BYTES, middlewares=[_refuse_foreign_requests])
     app[_QUESTIONS], app[_ANSWERS] = questions, answers
     app[_PAGE] = environment(Path(__file__).parent).get_template("page.html")
     hostname = socket.gethostname()
@@ -58,11 +58,11 @@ def application(questions: Questions, answers: Answers, names: Iterable[str] = (
             web.get("/example/{label:[0-9]{1,6}}/{place:[0-9]}", _example),
         ]
     )
-    app.on_response_prepare.append(_safely)
+    app.on_response_prepare.append(_add_security_headers)
     return app
 
 
-async def _safely(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """No other site shows or reads what is answered, errors too."""
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'")
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -72,7 +72,7 @@ async def _safely(request: web.Request, response: web.StreamResponse) -> None:
 
 
 @web.middleware
-async def _guarded(request: web.Request, handler: Any) -> web.StreamResponse:
+async def _refuse_foreign_requests(request: web.Request, handler: Any) -> web.StreamResponse:
     """Refuses what another site's page sends, and what comes by a name that is not this server's: another site's page
     may have its own name lead here, and would then be taken for this one's (DNS rebinding)."""
     names: frozenset[str] = request.app[_NAMES]
@@ -107,7 +107,7 @@ def csrf(token: str) -> str:
     return hmac.new(token.encode(), b"answer", hashlib.sha256).hexdigest()
 
 
-def _next(request: web.Request, token: str) -> tuple[int, int] | None:
+def _next_question(request: web.Request, token: str) -> tuple[int, int] | None:
     """(shots, image's number) of the first question that a person has not answered."""
     questions, person = request.app[_QUESTIONS], person_of(token)
     answered = request.app[_ANSWERS].answered(person)
@@ -124,7 +124,7 @@ def _next(request: web.Request, token: str) -> tuple[int, int] | None:
 
 async def _show(request: web.Request) -> web.Response:
     questions, token = request.app[_QUESTIONS], _token(request)
-    asked = None if token is None else _next(request, token)
+    asked = None if token is None else _next_question(request, token)
     nonce = secrets.token_urlsafe(16)
     shown: dict[str, Any] = {"questions": questions, "nonce": nonce, "state": "new" if token is None else "done"}
     if token is not None and asked is not None:
@@ -175,7 +175,7 @@ async def _answer(request: web.Request) -> web.Response:
     if not _SECONDS.fullmatch(seconds):
         raise web.HTTPBadRequest(text="seconds must be a number")
     # Only the question that is due is taken: nobody answers ahead, or again after having seen examples.
-    if _next(request, token) == (shot, number):
+    if _next_question(request, token) == (shot, number):
         recorded = Answer(person_of(token), shot, questions.names[number], questions.labels[number], answer)
         request.app[_ANSWERS].add(recorded, float(seconds))
     raise web.HTTPSeeOther("/")

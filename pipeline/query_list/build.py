@@ -56,7 +56,7 @@ def build_list(
     try:
         config = checked_config(QueriesConfig, raw)
         inputs = _inputs(config)
-        counted = _counted(config, Storage(f"{folder}/{stem}.work"), workers, address)
+        counted = _count_sources(config, Storage(f"{folder}/{stem}.work"), workers, address)
         queries, summary = build(config, counted)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -75,7 +75,7 @@ def build_list(
     print(f"{target}: {queries.num_rows:,} queries")
 
 
-def _counted(config: QueriesConfig, work: Storage, workers: int | None, address: str | None) -> Counted:
+def _count_sources(config: QueriesConfig, work: Storage, workers: int | None, address: str | None) -> Counted:
     if not config.dumps and not config.pageviews:
         return Counted()
     executor: Executor = LocalExecutor(1)

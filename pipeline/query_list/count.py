@@ -174,9 +174,9 @@ class Counting:
         log.info("%s articles counted; %s pages could not be read", f"{articles:,}", f"{unreadable:,}")
         if not articles:
             raise ConfigError(f"dumps: there is no article in {', '.join(config.dumps)}")
-        return self._folded(counted, "words"), self._folded(counted, "bigrams")
+        return self._fold_counts(counted, "words"), self._fold_counts(counted, "bigrams")
 
-    def _folded(self, counted: Sequence[Commit], kind: str) -> WordCounts:
+    def _fold_counts(self, counted: Sequence[Commit], kind: str) -> WordCounts:
         least = {"min_count": self.config.min_count, "kind": kind}
         # Both kinds are partitions of one phase: even numbers are words, odd ones bigrams.
         words = Exchange.of(self.work, [commit.files[kind] for commit in counted])

@@ -23,9 +23,9 @@ def read(storage: Storage) -> dict[str, Any]:
         raise ConfigError(f"{url} is not there; `wit run` with the dataset's config writes it again") from None
     except YamlError as error:
         line = f", line {error.line}" if error.line else ""
-        raise _none(f"{url}{line}: {error}") from None
+        raise _unreadable(f"{url}{line}: {error}") from None
     if not isinstance(raw, dict):
-        raise _none(f"{url}: it holds no keys and values")
+        raise _unreadable(f"{url}: it holds no keys and values")
     return raw
 
 
@@ -41,16 +41,16 @@ def section(storage: Storage, name: str, kind: type[T]) -> T:
     try:
         return checked_config(kind, raw)
     except ConfigValueError as error:
-        raise _none(f"{storage.url_of(FILE)}: {name}: {error}") from None
+        raise _unreadable(f"{storage.url_of(FILE)}: {name}: {error}") from None
 
 
 def seed(storage: Storage) -> int:
     """Return its seed. Raises ConfigError as `read`, or if it is no number."""
     value = read(storage).get("seed", 0)
     if not isinstance(value, int):
-        raise _none(f"{storage.url_of(FILE)}: seed is no whole number")
+        raise _unreadable(f"{storage.url_of(FILE)}: seed is no whole number")
     return value
 
 
-def _none(what: str) -> ConfigError:
+def _unreadable(what: str) -> ConfigError:
     return ConfigError(f"{what}; it is not what a run wrote: `wit run` with the dataset's config writes it again")

@@ -89,11 +89,11 @@ def _render(dataset: Dataset, config: Config, checksums: Mapping[str, str]) -> s
 def _query_list(config: Config) -> str:
     lists = config.match.queries
     if isinstance(lists, str):
-        return _named(lists)
-    return "one for each language: " + ", ".join(f"{key} ({_named(lists[key])})" for key in languages_of(lists))
+        return _describe_list(lists)
+    return "one for each language: " + ", ".join(f"{key} ({_describe_list(lists[key])})" for key in languages_of(lists))
 
 
-def _named(name: str) -> str:
+def _describe_list(name: str) -> str:
     return name if name.startswith("builtin:") else f"the file {PurePath(name).name}"
 
 

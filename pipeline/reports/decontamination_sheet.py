@@ -105,7 +105,7 @@ def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most:
         for row in rows:
             apart = (row[measure] - limit) if small else (limit - row[measure])
             row |= {"is_copy": apart <= 0, "apart": abs(apart), "partition": number}
-        best = _nearest(best + rows, most)
+        best = _take_nearest(best + rows, most)
     for partition in {row["partition"] for row in best}:
         columns = ["row", "url", "sha256", "blob", "blob_offset", "blob_length"]
         table = read_table(dataset.storage, images[partition], columns, if_there=["blob_checksum"])
@@ -116,12 +116,12 @@ def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most:
     return best
 
 
-def _nearest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+def _take_nearest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     ordered = sorted(rows, key=lambda row: (row["apart"], row["partition"], row["row"]))
     return [row for side in (True, False) for row in [item for item in ordered if item["is_copy"] == side][:most]]
 
 
-def _compared(known: _Known | None, *, is_local: bool) -> bytes:
+def _evaluation_image(known: _Known | None, *, is_local: bool) -> bytes:
     """The evaluation image that was compared; no bytes if it is not to be had, for the set has been moved since."""
     if known is None or (is_local and "://" in known.location):
         return b""
@@ -143,6 +143,6 @@ def _pair(
 ) -> dict[str, Any]:
     (body,) = read_images(dataset.storage, row["image"], lenient=True)
     image = thumbnail(body, blurred=is_blurred)
-    compared = _compared(places.get(name), is_local=dataset.storage.local)
+    compared = _evaluation_image(places.get(name), is_local=dataset.storage.local)
     evaluation = thumbnail(compared, blurred=is_blurred) if compared else None  # which looks the same
     return {"url": row["url"], "image": image, "name": name, "evaluation": evaluation, "distance": row[measure]}

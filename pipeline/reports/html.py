@@ -44,7 +44,7 @@ def environment(*folders: Path) -> jinja2.Environment:
     """
     loader = jinja2.FileSystemLoader([*folders, Path(__file__).parent])
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_cleaned
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_finalize
     )
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(number=_number, bytes=_bytes, shown=cell)
@@ -104,7 +104,7 @@ def _number(value: Any) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _cleaned(value: Any) -> str:
+def _finalize(value: Any) -> str:
     """What a template puts on a page, whoever wrote it; markup of our own stays markup."""
     return Markup(clean(value)) if isinstance(value, Markup) else clean(str(value))  # noqa: S704
 

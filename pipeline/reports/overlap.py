@@ -94,7 +94,7 @@ def overlap(
         measured = [_measure(encoder, open_set(task), store, embed) for task in tasks]
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    held = _held(dataset, [(images, embeddings) for _, images, embeddings, _ in measured], config, embed)
+    held = _mark_held(dataset, [(images, embeddings) for _, images, embeddings, _ in measured], config, embed)
     rows = [statistics(name, right, mine, len(tasks)) for (name, *_, right), mine in zip(measured, held, strict=True)]
     dataset.storage.write(f"{FOLDER}/overlap.json", (json.dumps(rows, indent=1) + "\n").encode())
     dataset.storage.write(f"{FOLDER}/overlap.png", figure(rows))
@@ -179,7 +179,7 @@ _IMAGES = pa.schema(
 )
 
 
-def _held(
+def _mark_held(
     dataset: Dataset,
     sets: Sequence[tuple[pa.Table, pa.Table | None]],
     config: DecontaminateConfig,

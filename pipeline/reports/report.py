@@ -53,7 +53,7 @@ def write(out: str, *, blur_above: float | None = BLUR_ABOVE, own_audits: str | 
         ConfigError: the folder has no audits, or one of them cannot be answered.
     """
     dataset = Dataset(out)
-    facts = _Facts(dataset, blur_above).all()
+    facts = _Facts(dataset, blur_above).variables()
     page = environment().get_template(REPORT).render(facts | {"own_audits": _own_audits(dataset, own_audits)})
     dataset.storage.write(REPORT, page.encode("utf-8", "replace"))
     return dataset.storage.url_of(REPORT)
@@ -84,7 +84,7 @@ class _Facts:
         self.blurred = 0
         self.config = dataset_config.read(self.storage) if self.storage.exists(dataset_config.FILE) else {}
 
-    def all(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, Any]:
         """The template's variables."""
         (totals,) = self._ask(sql.load("report/totals"))
         return {
@@ -109,7 +109,7 @@ class _Facts:
             "hosts": self._audit("domains")[:_ROWS],
             "text_sources": self._audit("text_sources"),
             "splits": self._audit("splits"),
-            "kept": self._kept(),
+            "kept": self._kept_samples(),
             "clusters": self._clusters(),
             "dropped_images": self._dropped_images(),
             "fetches": self._audit("fetches"),
@@ -149,7 +149,7 @@ class _Facts:
         """How many pairs the queries have, by rank, before the first balance and in the dataset."""
         table: pa.Table = self.dataset.sql(sql.load("report/query_ranks")).to_arrow_table()
         series = {
-            name: _ranked(table.column(column).to_numpy())
+            name: _rank_counts(table.column(column).to_numpy())
             for name, column in (("before the first balance", "before"), ("in the dataset", "after"))
         }
         section = self.config.get("balance")
@@ -183,7 +183,7 @@ class _Facts:
         rows = sorted(counted.items(), key=lambda item: (-item[1], item[0] or ""))
         return [{"language": language or "(none)", "texts": count} for language, count in rows[:_LANGUAGES]]
 
-    def _kept(self) -> list[dict[str, Any]]:
+    def _kept_samples(self) -> list[dict[str, Any]]:
         """Kept pairs, chosen by hash, with their images from the shards."""
         shown = []
         rows = self._ask(sql.load("report/kept"), most=_KEPT_SHOWN)
@@ -194,7 +194,7 @@ class _Facts:
 
     def _dropped_images(self) -> list[dict[str, Any]]:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self._with_images(
+        for row in self._add_images(
             self._ask(sql.load("report/dropped_images"), most=_DROPPED_SHOWN, stages=_after_fetching())
         ):
             groups.setdefault((row["stage"], row["reason"]), []).append({**row, "evidence": _evidence(row)})
@@ -203,13 +203,13 @@ class _Facts:
     def _clusters(self) -> list[dict[str, Any]]:
         """The largest groups of near-duplicates: the image that stays, and some of those that it stands for."""
         groups: dict[str, list[dict[str, Any]]] = {}
-        for row in self._with_images(
+        for row in self._add_images(
             self._ask(sql.load("report/cluster_members"), clusters=_CLUSTERS, members=_MEMBERS)
         ):
             groups.setdefault(row["cluster"], []).append(row)
         return [{"members": rows[0]["members"], "rows": rows} for rows in groups.values()]
 
-    def _with_images(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _add_images(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         columns = [("blob", pa.string()), ("blob_offset", pa.int64()), ("blob_length", pa.int64())]
         columns.append(("blob_checksum", pa.uint64()))
         places = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in columns})
@@ -231,7 +231,7 @@ def _after_fetching() -> list[str]:
     return [stage.name for stage in stages[fetched + 1 :]]
 
 
-def _ranked(counts: np.ndarray) -> list[tuple[float, float]]:
+def _rank_counts(counts: np.ndarray) -> list[tuple[float, float]]:
     """(rank, count) of counts, largest first, at ranks evenly spaced in the logarithm."""
     ordered = np.sort(counts[counts > 0])[::-1]
     if not len(ordered):

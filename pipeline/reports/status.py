@@ -126,11 +126,11 @@ def status(out: str) -> Status:
         dict(sorted(left_out.items())),
         _last_run(storage),
         fetching,
-        _working(storage),
+        _describe_work(storage),
     )
 
 
-def _working(storage: Storage) -> str | None:
+def _describe_work(storage: Storage) -> str | None:
     """What the run at work has left in its log, as a line."""
     try:
         work = json.loads(storage.read(WORK))
@@ -172,23 +172,23 @@ def _last_run(storage: Storage) -> tuple[str, ...]:
     if not logs:
         return ()
     try:
-        return _spent_by(logs[-1], list(json_lines(storage.read(logs[-1]))), is_local=storage.local)
+        return _describe_run(logs[-1], list(json_lines(storage.read(logs[-1]))), is_local=storage.local)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return (f"last run: {logs[-1]} is not as openwit writes it",)
 
 
-def _spent_by(log: str, lines: list[dict[str, Any]], *, is_local: bool) -> tuple[str, ...]:
+def _describe_run(log: str, lines: list[dict[str, Any]], *, is_local: bool) -> tuple[str, ...]:
     name = log.removeprefix("log/run-").removesuffix(".jsonl")
     began = datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     ends = [line for line in lines if line.get("run") == "done"]
     took = f"{ends[-1]['tasks']:,} tasks in {ends[-1]['seconds']:,.1f} s" if ends else "not finished"
     phases = sorted((line for line in lines if "phase" in line), key=lambda line: -line["seconds"])[:_SLOWEST]
     slow = [f"  {line['phase']:<22}{line['seconds']:>10,.1f} s{_rate(line)}" for line in phases]
-    asked = [] if is_local else _asked(lines)
+    asked = [] if is_local else _describe_requests(lines)
     return (f"last run: {began}, {took}", *(["  longest phases:"] if slow else []), *slow, *asked)
 
 
-def _asked(lines: list[dict[str, Any]]) -> list[str]:
+def _describe_requests(lines: list[dict[str, Any]]) -> list[str]:
     """What a run asked of the bucket, by stage."""
     by_stage: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in lines:

@@ -48,10 +48,10 @@ def measure_shown(
     shown = shown_images(context)
     images = take_units(context, shown)
 
-    def by_slices(images: pa.Table) -> pa.Table:
+    def measure_slices(images: pa.Table) -> pa.Table:
         return measure_in_slices(context, images, IMAGES_AT_ONCE, measure, of=shown, is_guarded=is_guarded)
 
-    return reuse_measures(context, result, role, images, image_keys(images), by_slices, image_contents(images))
+    return reuse_measures(context, result, role, images, image_keys(images), measure_slices, image_contents(images))
 
 
 def lost_images(context: Context, rows: pa.Table, images: pa.Table, measured: pa.ChunkedArray) -> pa.Table:

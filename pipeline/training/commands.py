@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Return a config file's keys and values, with overrides on top. Raises ConfigError."""
-    return _with_overrides(path, read_yaml(path), overrides)
+    return _override(path, read_yaml(path), overrides)
 
 
-def _with_overrides(path: str, raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _override(path: str, raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A training config's keys and values, in sections, with `key=value` applied. Raises ConfigError."""
     try:
         pairs = [parse_override(item) for item in overrides]
@@ -55,7 +55,7 @@ def raw_config_of_open_clip(path: str, overrides: Sequence[str]) -> dict[str, An
         raise ConfigError(f"{path}: {error}") from error
     for sentence in carried.lost:
         say(f"{path}: {sentence}", to_errors=True)
-    return _with_overrides(path, carried.values, overrides)
+    return _override(path, carried.values, overrides)
 
 
 def write_config(source: str, raw: dict[str, Any], file: str) -> int:
@@ -76,7 +76,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
     Args:
         path: the config's file, for messages.
     """
-    config = _to_run(path, raw)
+    config = _load_for_run(path, raw)
     with sentences(path):
         for url in (config.dataset, *config.data.mixture):
             find_shards(url)
@@ -93,7 +93,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
         say(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
         return 0
     say(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
-    more = "" if held_out(Storage(result.run)) else " --tasks DIR"
+    more = "" if held_out_dataset(Storage(result.run)) else " --tasks DIR"
     say(f"examine it: wit eval {result.run}{more}")
     return 0
 
@@ -106,7 +106,7 @@ def load_config(path: str, overrides: Sequence[str] | dict[str, Any]) -> TrainCo
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _to_run(path: str, raw: dict[str, Any]) -> TrainConfig:
+def _load_for_run(path: str, raw: dict[str, Any]) -> TrainConfig:
     """Load a config as `load_config` does, for a run that is to begin: what can be told before torch is
     imported, which takes seconds.
     """
@@ -163,7 +163,7 @@ def dry_run(
     rate: float | None,
 ) -> int:
     """Say what a run would take, and write nothing; 1 if a step does not fit the GPUs. Raises ConfigError."""
-    config = _to_run(path, raw)
+    config = _load_for_run(path, raw)
     from train.memory.dry_run import dry_run_here
 
     ranks = config.distributed.ranks
@@ -177,7 +177,7 @@ def dry_run(
 
 def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
     """Write the first batch of a run, as the model sees it, as a page."""
-    config = _to_run(path, raw)
+    config = _load_for_run(path, raw)
     from train.diagnosis.diagnose import show_batch as page
 
     with sentences(path):
@@ -189,7 +189,7 @@ def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
 
 def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     """Have the model learn a few samples by heart; 1, with a sentence, if it cannot."""
-    config = _to_run(path, raw)
+    config = _load_for_run(path, raw)
     from train.diagnosis.diagnose import overfit as gate
 
     with sentences(path), TrainingProgress() as progress:
@@ -228,7 +228,7 @@ def run_of(checkpoint: str) -> Storage | None:
     return None
 
 
-def held_out(run: Storage) -> str | None:
+def held_out_dataset(run: Storage) -> str | None:
     """Return the dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
     try:
         dataset = _config_of(run).dataset

@@ -21,7 +21,7 @@ from dataset.webdataset.index_parts import has_index
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.progress import Bars
-from pipeline.training.commands import held_out, run_of
+from pipeline.training.commands import held_out_dataset, run_of
 from train.evaluate import registry
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Examine a model, print or write the figures, and keep them in the run's folder. Raises ConfigError."""
     is_named = arguments.checkpoint.startswith(_MODELS) or (Path(arguments.checkpoint) / "config.json").is_file()
     run = None if is_named else run_of(arguments.checkpoint)
-    wanted = _wanted(arguments.evaluators)
+    wanted = _evaluator_options(arguments.evaluators)
     for place in (*arguments.tasks, *arguments.in_distribution):
         if not Path(place).exists():
             raise ConfigError(f"there is no task directory {place}")
@@ -62,18 +62,18 @@ def evaluate(arguments: argparse.Namespace) -> int:
         )
     dataset = arguments.dataset
     if dataset is None and run is not None:
-        dataset = held_out(run)
+        dataset = held_out_dataset(run)
     elif dataset is not None and not has_index(Storage(dataset)):
         raise ConfigError(f"{dataset} has no {INDEX_PARTS}, and so no held-out pairs; `wit run` makes a dataset")
     if not arguments.tasks and dataset is None:
         raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
-    rows = _examined(arguments, wanted, dataset, run)
+    rows = _examine_encoders(arguments, wanted, dataset, run)
     if run is not None:
         _keep(run, arguments.checkpoint, rows)
     return _print_rows(rows, arguments.format, arguments.output)
 
 
-def _wanted(names: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+def _evaluator_options(names: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """{evaluator: its options} of names, or of a YAML; empty where all that the data allows is wanted."""
     if names is None:
         return {}
@@ -93,7 +93,7 @@ def _wanted(names: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     return wanted
 
 
-def _examined(
+def _examine_encoders(
     arguments: argparse.Namespace,
     wanted: Mapping[str, Mapping[str, Any]],
     dataset: str | None,

@@ -29,7 +29,7 @@ def page(rows: Sequence[Row]) -> bytes:
         .get_template("examination.html")
         .render(
             models=list(dict.fromkeys(_model(row) for row in rows)),
-            overview=[strip for row in rows if (strip := _strip(_named(row), row.figures[row.main_metric]))],
+            overview=[strip for row in rows if (strip := _strip(_title(row), row.figures[row.main_metric]))],
             sections=[_section(row) for row in rows],
             remarks=remarks(rows),
         )
@@ -41,7 +41,7 @@ def _model(row: Row) -> str:
     return row.model if row.pretrained in ("", row.model) else f"{row.model} ({row.pretrained})"
 
 
-def _named(row: Row) -> str:
+def _title(row: Row) -> str:
     return f"{row.dataset}: {row.task}, {row.main_metric}".replace("_", " ")
 
 

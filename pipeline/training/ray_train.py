@@ -72,7 +72,7 @@ def train(config: TrainConfig, out: str | None) -> RunResult:
                     failure_config=FailureConfig(max_failures=MAX_FAILURES),
                 ),
             )
-            with _own_ctrl_c():
+            with _restore_ctrl_c():
                 result: Any = trainer.fit()
             answer = result.return_value
     finally:
@@ -86,7 +86,7 @@ def train(config: TrainConfig, out: str | None) -> RunResult:
 
 
 @contextlib.contextmanager
-def _own_ctrl_c() -> Iterator[None]:
+def _restore_ctrl_c() -> Iterator[None]:
     """Give Ctrl-C back afterwards: Ray Train's handler stays, and would start another Ray to end a run that is over."""
     before = signal.getsignal(signal.SIGINT)
     try:

@@ -57,9 +57,9 @@ class Zygote:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._lock = threading.Lock()
         with theirs:
-            self._process = self._begun(theirs.fileno(), modules)
+            self._process = self._start_process(theirs.fileno(), modules)
 
-    def _begun(self, descriptor: int, modules: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start_process(self, descriptor: int, modules: Sequence[str]) -> subprocess.Popen[bytes]:
         """The process, which answers at a socket."""
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         begin = f"import sys; sys.path[:] = {_import_path()!a}; from pipeline.workers import zygote; zygote.main()"
@@ -215,10 +215,10 @@ class Child:
                     return Failure(answer.error, "raised", *_suspects(answer.pulse), peak_bytes=self._peak)
                 return answer
         except (EOFError, OSError):
-            return self._ended()
+            return self._failure_of_ended_child()
         return self._exceeds()
 
-    def working(self, partition: int) -> Working:
+    def describe_work(self, partition: int) -> Working:
         """Return what it is at, for people."""
         pulse = heartbeat.read(self._memory)
         now, oldest = time.monotonic(), None
@@ -253,7 +253,7 @@ class Child:
         except (OSError, WorkerKilledError, WorkerStartError):  # the zygote is gone, and its children with it
             return -int(signal.SIGKILL)
 
-    def _ended(self) -> Failure:
+    def _failure_of_ended_child(self) -> Failure:
         """The child has ended in the middle of a job."""
         pulse = heartbeat.read(self._memory)
         status = self._reap()

@@ -196,7 +196,7 @@ class RayExecutor:
             if time.monotonic() - shown > _LOOK_SECONDS:
                 shown = time.monotonic()
                 with contextlib.suppress(self._ray.exceptions.RayError):  # lost with its node: work goes on unseen
-                    show(self._ray.get(self._board.working.remote(), timeout=_LOOK_SECONDS))
+                    show(self._ray.get(self._board.working_tasks.remote(), timeout=_LOOK_SECONDS))
             done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
             for reference in done:
                 task = running.pop(reference)

@@ -34,7 +34,7 @@ class Failure:
 
     def as_lost(self, unit: int) -> Lost:
         """Return the unit left out for this failure."""
-        return Lost(unit, self.reason, brief(self.error), self.place, self.used, self.limit)
+        return Lost(unit, self.reason, summarize(self.error), self.place, self.used, self.limit)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Working:
     seconds: float = 0.0  # for how long at that place
 
 
-def brief(error: BaseException) -> str:
+def summarize(error: BaseException) -> str:
     """Return an exception as one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]

@@ -50,7 +50,7 @@ class LocalExecutor:
                     yield task, answer
             if time.monotonic() - shown > SHOW_S:
                 shown = time.monotonic()
-                show([child.working(task.partition) for child, task in self._busy.items()])
+                show([child.describe_work(task.partition) for child, task in self._busy.items()])
 
     def _begin(self, url: str, task: Task) -> None:
         modules = sorted({phase.module for phase in PHASES.values()})

@@ -33,7 +33,7 @@ def join(options: dict[str, Any]) -> None:
             "or leave out --address to run on this machine"
         ) from error
     except RuntimeError as error:
-        if (known := wrong_version(address, error)) is not None:
+        if (known := describe_wrong_version(address, error)) is not None:
             raise known from error
         raise
 
@@ -68,7 +68,7 @@ def check(address: str) -> None:
         )
 
 
-def wrong_version(address: str, error: RuntimeError) -> ConfigError | None:
+def describe_wrong_version(address: str, error: RuntimeError) -> ConfigError | None:
     """Return what Ray says of a cluster of another version, as a sentence; None if that is not what it says."""
     versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
     if "Version mismatch" not in str(error) or len(versions) != 2:

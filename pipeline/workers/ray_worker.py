@@ -32,7 +32,7 @@ class Board:
         """Note that a task is at work."""
         self._working[phase, working.partition] = (time.monotonic(), working)
 
-    def working(self) -> list[Working]:
+    def working_tasks(self) -> list[Working]:
         """Return the tasks that have told something lately."""
         now = time.monotonic()
         self._working = {key: said for key, said in self._working.items() if now - said[0] < 3 * _TELL_S}
@@ -62,7 +62,7 @@ def execute_in_child(
             if board is not None and time.monotonic() - told_at > _TELL_S:
                 told_at = time.monotonic()
                 with contextlib.suppress(Exception):  # it is gone with its node: work goes on unseen
-                    board.tell.remote(task.phase, _child.working(task.partition))
+                    board.tell.remote(task.phase, _child.describe_work(task.partition))
     except BaseException:  # the task is cancelled
         _child.close()
         raise

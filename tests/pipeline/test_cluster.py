@@ -129,7 +129,7 @@ def test_img2datasets_tasks_run_inside_of_a_task_on_one_cpu(
     import ray
 
     other: Any = ray.remote(num_cpus=1)(Board).remote()  # has the other CPU, and does nothing
-    assert ray.get(other.working.remote()) == []
+    assert ray.get(other.working_tasks.remote()) == []
     made = config(server, tmp_path, "ray")
     build(made, to="fetch", executor=two_workers, quiet=True)
     assert ray.available_resources().get("CPU", 0) <= 1

@@ -227,7 +227,7 @@ def _end_of(storage: Storage, file: FileRef, size: int) -> memoryview:
     return memoryview(data)
 
 
-def _by_bucket(lines: list[np.ndarray]) -> np.ndarray:
+def _sort_by_bucket(lines: list[np.ndarray]) -> np.ndarray:
     """The lines of all files, by bucket, then in the files' order: _KNOWN. The list is emptied on the way.
 
     Each line is put at its place, and what it came from let go: 10 billion candidates have 90 million lines, of 3 GB,
@@ -266,7 +266,7 @@ class Exchange:
                 tails = list(pool.map(lambda file: _lines(storage, file), files))
         schema, lines = tails[0].schema if tails else b"", [tail.lines for tail in tails]
         tails.clear()  # so that `lines` alone holds them
-        return Exchange(tuple(file.name for file in files), schema, _by_bucket(lines))
+        return Exchange(tuple(file.name for file in files), schema, _sort_by_bucket(lines))
 
     @cached_property
     def _numbers(self) -> np.ndarray:

@@ -32,13 +32,13 @@ def exchange(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
         files = []
         for phase, some in groupby(commits, key=lambda commit: commit.phase):
             parts = groups([commit.files[role] for commit in some])
-            files += _made(run, derived_name(phase, role), role, parts)
-    return _of(run, files)
+            files += _run_tasks(run, derived_name(phase, role), role, parts)
+    return _open_exchange(run, files)
 
 
 def as_it_is(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
     """Return the exchange of files that are too large, or too few, to be merged."""
-    return _of(run, [commit.files[role] for commit in commits])
+    return _open_exchange(run, [commit.files[role] for commit in commits])
 
 
 def in_two_steps(run: Run, by: Phase, commits: Sequence[Commit], role: str, groups: int, files: int) -> list[Exchange]:
@@ -65,7 +65,7 @@ def in_two_steps(run: Run, by: Phase, commits: Sequence[Commit], role: str, grou
     return [as_it_is(run, some, role) for some in written]
 
 
-def _of(run: Run, files: Sequence[FileRef]) -> Exchange:
+def _open_exchange(run: Run, files: Sequence[FileRef]) -> Exchange:
     return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, public(run.storage.url))
 
 
@@ -76,7 +76,7 @@ def fold_tables(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, 
         if len(files) <= READ_FILES:
             break
         parts = [files[first : first + FOLDED_FILES] for first in range(0, len(files), FOLDED_FILES)]
-        files = _made(run, derived_name(commits[0].phase, role, level), role, parts)
+        files = _run_tasks(run, derived_name(commits[0].phase, role, level), role, parts)
     return tuple(Input(file) for file in files)
 
 
@@ -95,6 +95,6 @@ def groups(files: Sequence[FileRef]) -> list[list[FileRef]]:
     return grouped
 
 
-def _made(run: Run, phase: str, role: str, parts: Sequence[Sequence[FileRef]]) -> list[FileRef]:
+def _run_tasks(run: Run, phase: str, role: str, parts: Sequence[Sequence[FileRef]]) -> list[FileRef]:
     tasks = [Task(phase, number, {"files": tuple(map(Input, part))}, {}) for number, part in enumerate(parts)]
     return [commit.files[role] for commit in run.do(PHASES[phase], tasks)]

@@ -21,7 +21,7 @@ from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
 from pipeline.workers.executor import Executor, Show, nobody
-from pipeline.workers.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, brief
+from pipeline.workers.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, summarize
 
 log = logging.getLogger("wit")
 
@@ -94,7 +94,7 @@ def run_with_quarantine(
             if isinstance(answer.error, (ConfigError, ConservationError, ContractError, DamagedError, LeaseLostError)):
                 raise answer.error
             if task.key not in cases:
-                log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))
+                log.warning("%s: partition %d failed (%s)", task.phase, task.partition, summarize(answer.error))
                 cases[task.key] = _Case(replace(task, only=None), answer.error)
             failures.setdefault(task.key, []).append((task, answer))
         for key in sorted(failures):
@@ -155,9 +155,9 @@ class _Jury:
         """A task failed as a whole."""
         task = case.task
         if not task.units or case.attempts > _ATTEMPTS:
-            said = f" failed: {brief(failure.error)}"
+            said = f" failed: {summarize(failure.error)}"
             if isinstance(failure.error, MemoryError):
-                said = f": {TOO_LARGE % brief(failure.error)}{_peak(failure)}"
+                said = f": {TOO_LARGE % summarize(failure.error)}{_peak(failure)}"
             raise PhaseFailedError(f"{task.phase}: partition {task.partition}{said}") from failure.error
         case.attempts += 1
         suspects = failure.suspects or ((0, task.units),)
@@ -169,7 +169,7 @@ class _Jury:
 
     def _narrow(self, case: _Case, span: Span, failure: Failure) -> None:
         """A probe of some units failed."""
-        inside = [_within(suspect, span) for suspect in failure.suspects]
+        inside = [_intersect(suspect, span) for suspect in failure.suspects]
         narrow = [suspect for suspect in inside if suspect is not None and suspect != span]
         if _is_single(span):
             self._convict(case, span[0], failure)
@@ -196,7 +196,7 @@ class _Jury:
         if self._left < 0:
             raise PhaseFailedError(
                 f"{task.phase}: more than {self._budget} inputs of partition {task.partition} crash their worker "
-                f"({brief(failure.error)}); raise run.max_quarantined if that is expected"
+                f"({summarize(failure.error)}); raise run.max_quarantined if that is expected"
             ) from failure.error
         case.lost[unit] = lost
         self._on_lost(task, {**task.without, **case.lost})
@@ -212,6 +212,6 @@ def _is_single(span: Span) -> bool:
     return span[1] - span[0] == 1
 
 
-def _within(suspect: Span, span: Span) -> Span | None:
+def _intersect(suspect: Span, span: Span) -> Span | None:
     first, last = max(suspect[0], span[0]), min(suspect[1], span[1])
     return (first, last) if first < last else None

@@ -59,7 +59,7 @@ def check(config: Config) -> None:
             except ValueError as error:
                 raise ConfigError(f"sources: {error}") from None
         else:
-            _matching(pattern)
+            _list_matches(pattern)
 
 
 def expand(config: Config, storage: Storage) -> list[Source]:
@@ -77,7 +77,7 @@ def expand(config: Config, storage: Storage) -> list[Source]:
             if pattern.startswith(commoncrawl.PREFIX):
                 sources = _crawl(pattern, config, storage)
             else:
-                sources = list(_opened(_matching(pattern), config, storage))
+                sources = list(_open_containers(_list_matches(pattern), config, storage))
         except (OSError, ValueError, zlib.error) as error:
             message = without(str(error), pattern)
             raise error if isinstance(error, ConfigError) else ConfigError(f"sources: {message}") from None
@@ -96,7 +96,7 @@ def _crawl(pattern: str, config: Config, storage: Storage) -> list[Source]:
     known: dict[str, dict[str, str | int]] = cache.read(storage, _KNOWN)
     missing = [location for location in locations if public(location) not in known]
     with ThreadPoolExecutor(_ASKERS) as pool:
-        for source in pool.map(lambda location: _matching(location)[0], missing):
+        for source in pool.map(lambda location: _list_matches(location)[0], missing):
             known[source.archive] = {"size": source.size, "identity": source.identity}
     if missing:
         cache.write(storage, _KNOWN, known)
@@ -106,7 +106,7 @@ def _crawl(pattern: str, config: Config, storage: Storage) -> list[Source]:
     ]
 
 
-def _opened(sources: Sequence[Source], config: Config, storage: Storage) -> Iterator[Source]:
+def _open_containers(sources: Sequence[Source], config: Config, storage: Storage) -> Iterator[Source]:
     """Sources as they can be read record by record: the members of a WACZ, the harvest of a list of pages."""
     with ThreadPoolExecutor(_ASKERS) as pool:
         kinds = list(pool.map(lambda source: kind_of(source.location), sources))
@@ -121,12 +121,12 @@ def _opened(sources: Sequence[Source], config: Config, storage: Storage) -> Iter
                 part = MEMBER + name
                 yield Source(source.archive + part, source.location + part, size, source.identity + part)
         elif kind == "urls":
-            yield _harvested(source, config, storage)
+            yield _harvest(source, config, storage)
         else:
             yield source
 
 
-def _harvested(source: Source, config: Config, storage: Storage) -> Source:
+def _harvest(source: Source, config: Config, storage: Storage) -> Source:
     """The WARC of a list's pages, fetched if this dataset does not have it yet. The list's content names the file."""
     lines = [line.strip() for line in _content(source).decode("utf-8-sig", "replace").splitlines()]
     seeds = sorted({line for line in lines if line and not line.startswith("#")})
@@ -142,7 +142,7 @@ def _harvested(source: Source, config: Config, storage: Storage) -> Source:
         except NoContactError as error:
             raise ConfigError(str(error)) from None
         storage.write(f"{name}.json", json.dumps(asdict(report), indent=1).encode())
-    harvested = _matching(storage.url_of(name))[0]
+    harvested = _list_matches(storage.url_of(name))[0]
     return replace(harvested, archive=source.archive)
 
 
@@ -173,12 +173,12 @@ def files(patterns: Sequence[str], key: str) -> list[Source]:
     """
     sources: dict[str, Source] = {}
     for pattern in patterns:
-        for source in _matching(pattern, key):
+        for source in _list_matches(pattern, key):
             sources.setdefault(source.location, source)
     return list(sources.values())
 
 
-def _matching(pattern: str, key: str = "sources") -> list[Source]:
+def _list_matches(pattern: str, key: str = "sources") -> list[Source]:
     """The files of a path, glob or URL."""
     if is_web(pattern):
         try:
@@ -217,7 +217,7 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
     for info in infos:
         if local:
             # The name as the user wrote it, so that a dataset does not depend on where its user's files lie.
-            name = info.path if magic and Path(pattern).is_absolute() else _as_written(pattern, info.path, below)
+            name = info.path if magic and Path(pattern).is_absolute() else _as_user_wrote(pattern, info.path, below)
             answer.append(Source(name, info.path, info.size, f"{info.path}:{info.size}:{info.mtime_ns}"))
         else:
             scheme = urlsplit(pattern).scheme
@@ -245,7 +245,7 @@ def _no_file(info: fs.FileInfo, pattern: str) -> str:
     return "is no file but a device, a pipe or a socket; write what it gives to a file, and name that"
 
 
-def _as_written(pattern: str, path: str, below: str) -> str:
+def _as_user_wrote(pattern: str, path: str, below: str) -> str:
     """below: the part of the pattern that is one; empty if it is a file's name."""
     if not below:
         return pattern.removeprefix("file://")

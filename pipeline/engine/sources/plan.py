@@ -33,7 +33,7 @@ def checksums(sources: Sequence[Source], storage: Storage, *, reread: bool = Fal
     """
     known: dict[str, str] = {} if reread else cache.read(storage, CACHE)
 
-    def one(source: Source) -> Source:
+    def add_checksum(source: Source) -> Source:
         checksum = known.get(source.identity)
         if checksum is None:
             path, _, member = source.location.partition(MEMBER)
@@ -44,7 +44,7 @@ def checksums(sources: Sequence[Source], storage: Storage, *, reread: bool = Fal
         return replace(source, checksum=checksum)
 
     with ThreadPoolExecutor(8) as pool:
-        answer = list(pool.map(one, sources))
+        answer = list(pool.map(add_checksum, sources))
     fresh = {source.identity: source.checksum for source in answer}
     if fresh != known:
         cache.write(storage, CACHE, fresh)

@@ -33,7 +33,7 @@ _LEFT_OUT = {
 def _pieces(context: Context) -> list[tuple[Piece, Units]]:
     """What the task reads, with the units of each piece; some pieces in two parts, around what no reader comes past."""
     pieces = []
-    for number, piece in enumerate(_planned(context)):
+    for number, piece in enumerate(_planned_pieces(context)):
         base = first_unit(number)
         mine = {unit for unit in context.task.without if place_of(unit)[0] == number}
         cuts = sorted((place_of(unit)[1:] for unit in mine if place_of(unit)[2] != SKIPPED), key=lambda cut: cut[0])
@@ -56,7 +56,7 @@ def _end(context: Context, piece: Piece) -> int:
     return piece.end if piece.end >= 0 else int(context.task.hints["sizes"][piece.archive])
 
 
-def _planned(context: Context) -> list[Piece]:
+def _planned_pieces(context: Context) -> list[Piece]:
     return [
         Piece(archive, location, start, end)
         for (archive, start, end, _), location in zip(
@@ -80,7 +80,7 @@ def candidates(context: Context) -> Result:
     for table in read_candidates([piece for piece, _ in pieces], config, beside, [units for _, units in pieces]):
         rows.add(table)
     result = Result(counts={"input": rows.rows, "kept": rows.rows, "dropped": 0}, parquets={"candidates": rows})
-    result.table("sources", pa.concat_tables([beside.sources, _left_out(context)]), SOURCES)
+    result.table("sources", pa.concat_tables([beside.sources, _quarantined_rows(context)]), SOURCES)
     checksums = {archive: checksum for archive, _, _, checksum in context.options["pieces"]}
     of_images = [checksums[archive] for archive in beside.archive_images.column("archive").to_pylist()]
     images = beside.archive_images.drop_columns(["archive_checksum"])
@@ -88,9 +88,9 @@ def candidates(context: Context) -> Result:
     return result.table("archive_leads", beside.archive_leads, ARCHIVE_LEADS)
 
 
-def _left_out(context: Context) -> pa.Table:
+def _quarantined_rows(context: Context) -> pa.Table:
     """A row of `sources` for every record that is left out: what it was, and why."""
-    pieces = _planned(context)
+    pieces = _planned_pieces(context)
     rows = []
     for unit, lost in sorted(context.task.without.items()):
         number, offset, kind = place_of(unit)

@@ -57,7 +57,7 @@ def refuse_listed(
     out = np.zeros(known.num_rows, dtype=bool)
     places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
     out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]
-    refused = [_as_refused(known, listed & ~out, "hash_list_match"), _as_refused(known, out, "domain_opted_out")]
+    refused = [_refuse_rows(known, listed & ~out, "hash_list_match"), _refuse_rows(known, out, "domain_opted_out")]
     known = known.filter(pa.array(~(listed | out)))
     if not respects_data_mining:
         return pa.concat_tables([known, *refused])
@@ -73,7 +73,7 @@ def refuse_listed(
     return pa.concat_tables([left, *refused, pa.Table.from_pylist(mined, schema=OBSERVATIONS)])
 
 
-def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
+def _refuse_rows(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
     rows = known.filter(pa.array(mask)).select(KEPT_OF_REFUSED).to_pylist()
     return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
 

@@ -40,11 +40,11 @@ def from_adopted(
     downloaded = adopted_images(context, urls)
 
     def taken(row: Mapping[str, Any], body: bytes | None) -> Ingested | RefusedBody:
-        def listed(body: bytes, pdq: bytes | None) -> str | None:
+        def list_match(body: bytes, pdq: bytes | None) -> str | None:
             return lists.match_sha256(row["sha256"]) or lists.match(body, pdq)
 
         with heartbeat.working_on(row["url"]):
-            return img2dataset_import.ingest_download(row, body, lambda body: take(body, listed))
+            return img2dataset_import.ingest_download(row, body, lambda body: take(body, list_match))
 
     work = (
         (row["url"], row["length"], partial(taken, row, body))
@@ -72,19 +72,19 @@ def from_archives(
 
     named: list[tuple[str, str, str]] = []
 
-    def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | RefusedBody]]]:
+    def captured_images() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | RefusedBody]]]:
         for archive, by_offset in places.items():
             for offset, response, date in read_responses(locations(context)[archive], sorted(by_offset)):
-                refusal, unread = _permitted(config, response)
+                refusal, unread = _header_refusal(config, response)
                 asked = licenses(config, _values(response), by_offset[offset][0]["final_url"])
                 for row in by_offset[offset]:
                     named.extend((license_, place, row["url"]) for license_, place in asked)
                     capture = _Capture(row, len(response.body), date or "", unread)
                     body = b"" if refusal else response.body
-                    yield capture, len(body), partial(_taken, take, row["url"], body, refusal)
+                    yield capture, len(body), partial(_take_unless_refused, take, row["url"], body, refusal)
 
     done: dict[str, Observation] = {}
-    for (row, size, date, unread), result in in_order(captured()):
+    for (row, size, date, unread), result in in_order(captured_images()):
         seen_ = observe(
             row["url"],
             result,
@@ -113,7 +113,7 @@ class _Capture(NamedTuple):
     unread: Wish | None
 
 
-def _taken(
+def _take_unless_refused(
     take: Callable[[bytes], Ingested | RefusedBody], url: str, body: bytes, refusal: RefusedBody | None
 ) -> Ingested | RefusedBody:
     return refusal or ingest_watched(take, url, body)
@@ -124,7 +124,7 @@ def _values(response: ArchivedResponse) -> Callable[[str], Sequence[str]]:
     return lambda name: response.headers.get(name.lower(), ())
 
 
-def _permitted(config: FetchConfig, response: ArchivedResponse) -> tuple[RefusedBody | None, Wish | None]:
+def _header_refusal(config: FetchConfig, response: ArchivedResponse) -> tuple[RefusedBody | None, Wish | None]:
     """What the headers of a captured image refuse, and what they ask that cannot be read."""
     try:
         return None, check(config, _values(response))

@@ -84,20 +84,22 @@ def licenses(context: Context) -> Result:
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.files("domains")) or frozenset[str]()
     rows = context.concat("named", NAMED).to_pylist()
-    said = pa.Table.from_pylist(_said(rows, config, domains), SAID)
+    said = pa.Table.from_pylist(_ask_licenses(rows, config, domains), SAID)
     return Result(buckets={"said": write_buckets(said, partition_of(context, said))})
 
 
-def _said(rows: Sequence[Mapping[str, Any]], config: FetchConfig, domains: Container[str]) -> list[dict[str, Any]]:
+def _ask_licenses(
+    rows: Sequence[Mapping[str, Any]], config: FetchConfig, domains: Container[str]
+) -> list[dict[str, Any]]:
     """SAID, by pair, of NAMED."""
     asked: dict[tuple[str, str, str], Refused | Wish | None] = {}
     for row in rows:
-        for url in _spoken_of(row):
+        for url in _licensed_urls(row):
             asked[row["license"], f"page {row['page_url']}", url] = None
     asked.update(zip(asked, heed_licenses(list(asked), config, domains), strict=True))
     answers: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        for url in _spoken_of(row):
+        for url in _licensed_urls(row):
             answer = asked[row["license"], f"page {row['page_url']}", url]
             wish = answer.wish if isinstance(answer, Refused) else answer
             pair = row["url"], row["page_url"]
@@ -108,13 +110,13 @@ def _said(rows: Sequence[Mapping[str, Any]], config: FetchConfig, domains: Conta
     return [answers[pair] for pair in sorted(answers)]
 
 
-def _spoken_of(row: Mapping[str, Any]) -> list[str]:
+def _licensed_urls(row: Mapping[str, Any]) -> list[str]:
     """What a page's license may speak of: the page, and its image if that is of the same site."""
     is_own = site_of(row["url"]) == site_of(row["page_url"])
     return [row["page_url"], row["url"]] if is_own else [row["page_url"]]
 
 
-def one_a_pair(said: pa.Table) -> pa.Table:
+def strictest_by_pair(said: pa.Table) -> pa.Table:
     """Return one answer a pair, where several licenses speak of it: the one that refuses, else one that cannot
     be read.
     """

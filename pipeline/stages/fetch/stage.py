@@ -77,7 +77,7 @@ def domains(context: Context) -> Result:
 )
 def get(context: Context) -> Result:
     """Get every URL of the partition that the store lacks; then give the newest observation of each."""
-    licensed = licenses.one_a_pair(context.concat("licensed", SAID))
+    licensed = licenses.strictest_by_pair(context.concat("licensed", SAID))
     urls, disowned = licenses.urls_to_get(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
@@ -120,14 +120,14 @@ def get(context: Context) -> Result:
     unread = licensed.filter(pc.is_null(licensed["reason"]))
     masked = with_masks(listed_now, config.mask_personal_data)
     result = _images(context, with_unread(masked, unread), wanted, domains).table("licensed", licensed, SAID)
-    listed, said = _disowned(context, stored.rows)
+    listed, said = _find_newly_listed(context, stored.rows)
     every = pa.concat_tables([stored.rows, stored.older])
-    result.facts["listed"] = sorted({*listed, *_refused_since(every, known, disowned)})
+    result.facts["listed"] = sorted({*listed, *_find_newly_refused(every, known, disowned)})
     result.facts["chunks"] = sorted({*stored.chunks, *chunks, *said})
     return result
 
 
-def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, int]], list[str]]:
+def _find_newly_listed(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, int]], list[str]]:
     """Where the store holds images that it took under older lists, and that a list holds by now: they will be erased;
     and the chunks that say so.
 
@@ -147,7 +147,7 @@ def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, 
     return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows}), said
 
 
-def _refused_since(stored: pa.Table, known: pa.Table, disowned: Sequence[str]) -> list[tuple[str, int, int]]:
+def _find_newly_refused(stored: pa.Table, known: pa.Table, disowned: Sequence[str]) -> list[tuple[str, int, int]]:
     """Where the store holds images whose owners, or the pages of all their pairs, have refused since they were got:
     they will be erased. What another URL has the same bytes of, which nobody refused, stays.
     """
@@ -204,7 +204,7 @@ def _observe(
         if origin == "http":
             Contact(config.user_agent, Guard(config.resolve)).check_all(left)
         if origin == "http" and config.distributor == "ray" and not context.is_probe:
-            chunks = _distributed(context, left, have)
+            chunks = _distribute(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":
             observations = from_archives(context, left, config, take, held, domains)
@@ -252,7 +252,7 @@ def _heeds(config: FetchConfig) -> Heeds:
     )
 
 
-def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _distribute(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The chunks that img2dataset's distributor made of the URLs."""
     parts = [
         urls[offset : offset + img2dataset_ray.SHARD_URLS] for offset in range(0, len(urls), img2dataset_ray.SHARD_URLS)
@@ -290,11 +290,11 @@ def _share(context: Context, config: FetchConfig) -> FetchConfig:
 def _hash_lists(chosen: Mapping[str, Any]) -> HashLists:
     """The lists that a task's options name; their checksums tell one content from another."""
     section = {key: value for key, value in chosen["hashlists"].items() if key != "checksums"}
-    return _loaded(settings(HashListsConfig, section))
+    return _load_hash_lists(settings(HashListsConfig, section))
 
 
 @lru_cache(maxsize=1)
-def _loaded(config: HashListsConfig) -> HashLists:
+def _load_hash_lists(config: HashListsConfig) -> HashLists:
     return HashLists.load(config)
 
 

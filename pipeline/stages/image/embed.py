@@ -52,12 +52,12 @@ def embed(context: Context) -> Result:
         for first in range(0, images.num_rows, IMAGES_AT_ONCE):
             seen.append(encoder().images(read_images(context.storage, images.slice(first, IMAGES_AT_ONCE))))
             heartbeat.progress(min(first + IMAGES_AT_ONCE, images.num_rows), images.num_rows)
-        return _embedded(images, np.concatenate(seen) if seen else None)
+        return _embedding_table(images, np.concatenate(seen) if seen else None)
 
     def read(rows: pa.Table) -> pa.Table:
         texts = rows.column("text").combine_chunks().dictionary_encode()
         answers = encoder().texts(texts.dictionary.to_pylist())[texts.indices.to_numpy()] if rows.num_rows else None
-        return _embedded(rows, answers)
+        return _embedding_table(rows, answers)
 
     result = Result()
     looks = reuse_measures(context, result, "images", images, image_keys(images), look, image_contents(images))
@@ -69,7 +69,7 @@ def embed(context: Context) -> Result:
     return result.table("measures", table, CLIP_SCORES)
 
 
-def _embedded(rows: pa.Table, vectors: np.ndarray | None) -> pa.Table:
+def _embedding_table(rows: pa.Table, vectors: np.ndarray | None) -> pa.Table:
     return pa.table(
         {
             "row": rows.column("row"),

@@ -66,12 +66,12 @@ def measure(context: Context) -> Result:
     lists: list[tuple[str, int]] = context.options.get("lists", [])
     by_language = {name: (matcher, first) for (name, first), matcher in zip(lists, matchers, strict=bool(lists))}
 
-    def found(rows: pa.Table) -> pa.Table:
+    def match_texts(rows: pa.Table) -> pa.Table:
         texts = rows.column("text").combine_chunks()
         ids = match_by_language(texts, _languages(context, rows), by_language) if lists else matchers[0].match(texts)
         return pa.table({"row": rows.column("row"), "query_ids": ids})
 
-    table = measure_in_slices(context, take_units(context, every), _TEXTS_AT_ONCE, found, of=every)
+    table = measure_in_slices(context, take_units(context, every), _TEXTS_AT_ONCE, match_texts, of=every)
     matches = pc.sum(pc.list_value_length(table["query_ids"])).as_py() or 0
     return Result(counts={"matches": matches}).table("measures", table, MATCHES)
 

@@ -68,7 +68,7 @@ def map_(context: Context) -> Result:
     """
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
     here, copies = separate_copies(near.nodes(shown_images(context), context.task.partition, hashes))
-    return _scattered(context, here).table("copies", copies, COPIES)
+    return _scatter(context, here).table("copies", copies, COPIES)
 
 
 @phase(
@@ -81,10 +81,10 @@ def map_(context: Context) -> Result:
 def against(context: Context) -> Result:
     """Give the same as `map_`, of the images that a dataset of `against` kept."""
     images, hashes = kept_images(context)
-    return _scattered(context, near.nodes(images, context.options["number"], hashes, context.options["dataset"]))
+    return _scatter(context, near.nodes(images, context.options["number"], hashes, context.options["dataset"]))
 
 
-def _scattered(context: Context, here: pa.Table) -> Result:
+def _scatter(context: Context, here: pa.Table) -> Result:
     keys = near.chunk_keys(here, settings(NearDupConfig, context.options["neardup"]))
     bucket = bucket_of(keys.column("key").to_numpy(), context.options["buckets"])
     written = write_buckets(keys.drop_columns(["key"]), bucket)

@@ -108,7 +108,7 @@ def images(context: Context) -> Result:
     moved = set(zip(shards, places, strict=True))
     body_of = dict(zip(first, bodies, strict=True))
     del bodies
-    return Result(buckets={"images": _by_shards(moved, body_of, context.options["together"])})
+    return Result(buckets={"images": _exchange_by_shard(moved, body_of, context.options["together"])})
 
 
 @phase(
@@ -126,13 +126,13 @@ def regrouped(context: Context) -> Result:
         places = list(zip(blobs, offsets, strict=True))
         moved += zip(shards, places, strict=True)
         body_of.update(zip(places, bodies, strict=True))
-    return Result(buckets={"images": _by_shards(moved, body_of, 1)})
+    return Result(buckets={"images": _exchange_by_shard(moved, body_of, 1)})
 
 
 _Place = tuple[str, int]  # a blob, and the offset in it
 
 
-def _by_shards(moved: Iterable[tuple[int, _Place]], bodies: dict[_Place, bytes], together: int) -> Buckets:
+def _exchange_by_shard(moved: Iterable[tuple[int, _Place]], bodies: dict[_Place, bytes], together: int) -> Buckets:
     """An exchange file of images.
 
     Args:
@@ -143,13 +143,13 @@ def _by_shards(moved: Iterable[tuple[int, _Place]], bodies: dict[_Place, bytes],
     ordered = sorted(moved)
     left = Counter(place for _, place in ordered)
 
-    def taken(place: _Place) -> bytes:
+    def take_body(place: _Place) -> bytes:
         left[place] -= 1
         return bodies[place] if left[place] else bodies.pop(place)
 
     def buckets() -> Iterator[tuple[int, pa.Table]]:
         for bucket, some in groupby(ordered, key=lambda item: item[0] // together):
-            rows = [(shard, *place, taken(place)) for shard, place in some]
+            rows = [(shard, *place, take_body(place)) for shard, place in some]
             columns = zip(zip(*rows, strict=True), BODIES, strict=True)
             yield bucket, pa.table([pa.array(values, field.type) for values, field in columns], schema=BODIES)
 
@@ -209,7 +209,7 @@ def move_images(
         groups = -(-shards // together)
         by_group = in_two_steps(run, regrouped, exchanged, "images", groups, min(groups, MOST_FILES))
 
-    def where(shard: int) -> tuple[Bucket, ...]:
+    def places_of(shard: int) -> tuple[Bucket, ...]:
         return by_group[shard // together].bucket(shard)
 
-    return [replace(task, hints={**task.hints, IMAGES_HINT: where(task.partition)}) for task in tasks]
+    return [replace(task, hints={**task.hints, IMAGES_HINT: places_of(task.partition)}) for task in tasks]

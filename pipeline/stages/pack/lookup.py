@@ -42,8 +42,8 @@ def candidate_keys(context: Context) -> Result:
     """Give what a partition's candidates are asked for by: image, page and host."""
     rows = context.table("rows", ["pair_id", "page_url", "host"])
     partition = context.task.partition
-    tables = [_of(_ids(rows["pair_id"]), "url", "candidates", partition)]
-    tables += [_of(_texts(rows[key]), key, "candidates", partition) for key in ("page_url", "host")]
+    tables = [_lookup_rows(_ids(rows["pair_id"]), "url", "candidates", partition)]
+    tables += [_lookup_rows(_texts(rows[key]), key, "candidates", partition) for key in ("page_url", "host")]
     return _result(context, tables)
 
 
@@ -63,10 +63,10 @@ def pair_keys(context: Context) -> Result:
     kept_for = pc.extract_regex(pa.chunked_array(evidence, pa.string()), _DUPLICATE_OF).drop_null()
     digits = pc.struct_field(kept_for, "id").to_pylist()
     tables = [
-        _of(_ids(rows["pair_id"]), "url", "pairs", partition),
-        _of(_texts(rows["host"]), "host", "pairs", partition),
-        _of(_ids(context.table("images", ["sha256"])["sha256"].drop_null()), "sha256", "pairs", partition),
-        _of(_ids(pa.array([bytes.fromhex(one) for one in digits], _URL_ID)), "url", "duplicates", partition),
+        _lookup_rows(_ids(rows["pair_id"]), "url", "pairs", partition),
+        _lookup_rows(_texts(rows["host"]), "host", "pairs", partition),
+        _lookup_rows(_ids(context.table("images", ["sha256"])["sha256"].drop_null()), "sha256", "pairs", partition),
+        _lookup_rows(_ids(pa.array([bytes.fromhex(one) for one in digits], _URL_ID)), "url", "duplicates", partition),
     ]
     return _result(context, tables)
 
@@ -84,8 +84,8 @@ def sample_keys(context: Context) -> Result:
     for shard, rows in enumerate(context.each("samples", ["pair_id", "url"]), context.options["first_shard"]):
         hosts = sql.run(f"SELECT DISTINCT {HOST_SQL} AS host FROM samples", {"samples": rows})  # noqa: S608
         tables += [
-            _of(_ids(rows["pair_id"]), "url", "samples", shard),
-            _of(_texts(hosts["host"]), "host", "samples", shard),
+            _lookup_rows(_ids(rows["pair_id"]), "url", "samples", shard),
+            _lookup_rows(_texts(hosts["host"]), "host", "samples", shard),
         ]
     return _result(context, tables)
 
@@ -161,7 +161,7 @@ def _texts(texts: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(hashes["hash"].to_numpy()).byteswap() >> np.uint64(64 - HASH_BITS)  # DuckDB's are little-endian
 
 
-def _of(hashes: np.ndarray, key: str, rows: str, partition: int) -> pa.Table:
+def _lookup_rows(hashes: np.ndarray, key: str, rows: str, partition: int) -> pa.Table:
     """The rows of LOOKUP of what a partition has."""
     hashes = np.unique(hashes)
     return pa.table(
@@ -177,8 +177,8 @@ def _of(hashes: np.ndarray, key: str, rows: str, partition: int) -> pa.Table:
 
 def _result(context: Context, tables: Sequence[pa.Table]) -> Result:
     rows = pa.concat_tables(tables)
-    return Result(buckets={"keys": _by_part(rows, context.options["parts"])})
+    return Result(buckets={"keys": _split_by_part(rows, context.options["parts"])})
 
 
-def _by_part(rows: pa.Table, parts: int) -> Buckets:
+def _split_by_part(rows: pa.Table, parts: int) -> Buckets:
     return write_buckets(rows, part_of(rows["hash"].to_numpy(), parts))

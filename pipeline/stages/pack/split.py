@@ -61,7 +61,7 @@ def groups(context: Context) -> Result:
         }
     )
     keyed = table.cast(heldout.GROUPS)
-    return Result(counts={"rows": keyed.num_rows}, buckets={"groups": _by(context, keyed, "caption_key")})
+    return Result(counts={"rows": keyed.num_rows}, buckets={"groups": _split_by(context, keyed, "caption_key")})
 
 
 @phase(
@@ -75,7 +75,7 @@ def captions(context: Context) -> Result:
     """Give which pairs have a caption that stands on other images, too; by image."""
     rows = context.concat("groups", heldout.GROUPS)
     counts = {"captions": pc.count_distinct(rows.column("caption_key")).as_py()}
-    return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared_captions(rows), "image_key")})
+    return Result(counts=counts, buckets={"pairs": _split_by(context, heldout.shared_captions(rows), "image_key")})
 
 
 @phase(
@@ -107,7 +107,7 @@ def roots(context: Context) -> Result:
     """Give the least caption that each pair's is connected to; by image."""
     known = component_labels(context, heldout.KEY)
     rooted = heldout.root_pairs(context.concat("groups", heldout.GROUPS), known)
-    return Result(buckets={"pairs": _by(context, rooted, "image_key")})
+    return Result(buckets={"pairs": _split_by(context, rooted, "image_key")})
 
 
 @phase(
@@ -121,7 +121,7 @@ def roots(context: Context) -> Result:
 def members(context: Context) -> Result:
     """Give how many pairs a bucket's images add to each component; by component."""
     counts = heldout.members(context.concat("pairs", heldout.ROOTED))
-    return Result(buckets={"members": _by(context, counts, "root")})
+    return Result(buckets={"members": _split_by(context, counts, "root")})
 
 
 @phase(
@@ -158,7 +158,7 @@ def split(context: Context) -> Result:
     return Result(counts={"heldout": table.num_rows}, buckets={"heldout": bucket_by_partition(table)})
 
 
-def _by(context: Context, table: pa.Table, key: str) -> Buckets:
+def _split_by(context: Context, table: pa.Table, key: str) -> Buckets:
     """A table by the buckets of a key that is a hash."""
     words = words64(table.column(key))[:, 0] if table.num_rows else np.zeros(0, np.uint64)
     return write_buckets(table, bucket_of(words, context.options["buckets"]))

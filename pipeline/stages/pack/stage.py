@@ -104,7 +104,7 @@ def _faces(context: Context, images: pa.Table) -> pa.Array:
     return pa.array([[box for box, score in zip(*image, strict=True) if score >= least] for image in both], kind)
 
 
-def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes:
+def _blur_faces(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes:
     """A stored image with its faces blurred, encoded anew; as it is if it has none."""
     if not boxes:
         return body
@@ -129,10 +129,10 @@ def shard(context: Context) -> Result:
     bodies = images.read(context, rows)
     if context.options["blur_faces"]:
         faces = rows.column("face_bboxes").to_pylist()
-        bodies = [_blurred(body, boxes, context.options) for body, boxes in zip(bodies, faces, strict=True)]
+        bodies = [_blur_faces(body, boxes, context.options) for body, boxes in zip(bodies, faces, strict=True)]
     samples = (
         (key, {ending: body, "txt": row["text"].encode(), "json": _json(row)})
-        for key, body, row in zip(keys, _with_progress(bodies), rows.select(SAMPLE_FIELDS).to_pylist(), strict=True)
+        for key, body, row in zip(keys, _tell_progress(bodies), rows.select(SAMPLE_FIELDS).to_pylist(), strict=True)
     )
     tar = io.BytesIO()
     written = write_shard(samples, tar)
@@ -160,7 +160,7 @@ def shard(context: Context) -> Result:
     return result
 
 
-def _with_progress(bodies: Sequence[bytes]) -> Iterator[bytes]:
+def _tell_progress(bodies: Sequence[bytes]) -> Iterator[bytes]:
     """The bodies, while it is said how many are done."""
     for number, body in enumerate(bodies):
         heartbeat.progress(number, len(bodies))

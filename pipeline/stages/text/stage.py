@@ -158,12 +158,12 @@ def measure(context: Context) -> Result:
     index = domain_index(context.storage, context.files("domains"))
     config, has_profanity = settings(TextConfig, context.options["text"]), context.options["has_profanity"]
 
-    def measured(rows: pa.Table) -> pa.Table:
+    def measure_rows(rows: pa.Table) -> pa.Table:
         return measure_text(rows, config, index, has_profanity)
 
     bytes_each = rows["text"].nbytes // max(1, rows.num_rows) + 1
     size = min(_TEXTS_AT_ONCE, _BYTES_AT_ONCE // bytes_each + 1)
-    return Result().table("measures", measure_in_slices(context, rows, size, measured, of=alive))
+    return Result().table("measures", measure_in_slices(context, rows, size, measure_rows, of=alive))
 
 
 @phase(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import openwit
-from pipeline.asking.notebook import NotebookDataset, _needed, _WithImages
+from pipeline.asking.notebook import NotebookDataset, _import_or_explain, _WithImages
 from pipeline.config_errors import ConfigError
 from tests.pipeline.dataset_fixture import HandMade
 
@@ -57,7 +57,7 @@ def test_pairs_come_in_every_form(opened: NotebookDataset) -> None:
     assert [text for _, text in samples] == [PAIRS[0]["text"], PAIRS[2]["text"]]
     assert samples[-1][0].size == (96, 64) and samples[-1][0].mode == "RGB"
     with pytest.raises(ImportError, match="pip install no_such_package"):
-        _needed("no_such_package")
+        _import_or_explain("no_such_package")
 
 
 def test_pairs_are_a_dataset_of_hugging_face(opened: NotebookDataset) -> None:

@@ -16,7 +16,7 @@ from pipeline.cli import main
 from pipeline.config_errors import ConfigError
 from pipeline.training.ray_train import start
 from pipeline.workers.executor import RayExecutor
-from pipeline.workers.ray_address import check, wrong_version
+from pipeline.workers.ray_address import check, describe_wrong_version
 
 TOKEN = "t" * 64
 
@@ -102,9 +102,9 @@ def test_a_build_and_a_training_say_what_is_wrong_with_a_cluster(
 
 
 def test_another_version_is_named() -> None:
-    error = wrong_version("head:6379", RuntimeError(MISMATCH))
+    error = describe_wrong_version("head:6379", RuntimeError(MISMATCH))
     assert str(error) == (
         "the Ray cluster at head:6379 runs Ray 2.50.0 on Python 3.11.4, and this is Ray 2.53.0 on Python 3.12.1; "
         "both must have the same"
     )
-    assert wrong_version("head:6379", RuntimeError("something else")) is None
+    assert describe_wrong_version("head:6379", RuntimeError("something else")) is None

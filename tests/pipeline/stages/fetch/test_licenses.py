@@ -11,7 +11,7 @@ import dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import to_builtins
-from pipeline.stages.fetch.licenses import SAID, one_a_pair
+from pipeline.stages.fetch.licenses import SAID, strictest_by_pair
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server
 from tests.pipeline import pages
@@ -92,4 +92,4 @@ def test_of_licenses_at_several_hosts_one_that_refuses_counts() -> None:
     said = pa.Table.from_pylist(
         [*({**pair, "reason": reason} for reason in reasons), {**pair, "url": "http://a/2"}], SAID
     )
-    assert one_a_pair(said)["reason"].to_pylist() == ["rsl_prohibited", None]
+    assert strictest_by_pair(said)["reason"].to_pylist() == ["rsl_prohibited", None]
