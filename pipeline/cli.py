@@ -103,7 +103,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _write_new_config(arguments: argparse.Namespace) -> int:
+def _new(arguments: argparse.Namespace) -> int:
     from pipeline.new_config import write
 
     say(write(arguments.name, arguments.like))
@@ -309,7 +309,7 @@ def _search(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _explain_failures(arguments: argparse.Namespace) -> int:
+def _why(arguments: argparse.Namespace) -> int:
     from pipeline.examining import commands as examining
 
     return examining.why(arguments)
@@ -352,7 +352,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "queries": _no_subcommand,
     "run": _run,
-    "new": _write_new_config,
+    "new": _new,
     "plan": _plan,
     "status": _status,
     "sql": _sql,
@@ -368,7 +368,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "eval": _eval,
     "compare": _compare,
     "search": _search,
-    "why": _explain_failures,
+    "why": _why,
     "experiment": _experiment,
     "human": partial(_call_module, "pipeline.human.command", "human"),
     "lists": partial(_call_module, "pipeline.domain_lists.command", "lists"),

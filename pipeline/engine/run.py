@@ -122,7 +122,7 @@ class Run:
             progress = self.reporter.phase(phase.name, len(fresh) + len(todo), rows, bytes_)
             for some in (fresh, todo):
                 measured = [known[part.partition, part.fingerprint] for part in parts] if some is todo else []
-                ready = self._without_quarantined(some, quarantine, measured)
+                ready = self._leave_out(some, quarantine, measured)
                 if phase.reuses:
                     ready = with_earlier_measures(ready, len(tasks), known.values())
                 done = self._commit_all(ready, progress, quarantine)
@@ -154,9 +154,7 @@ class Run:
             return []
         return shares(tasks, partitions)
 
-    def _without_quarantined(
-        self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()
-    ) -> list[Task]:
+    def _leave_out(self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()) -> list[Task]:
         """The tasks without what earlier runs had to leave out of them, or of their shares."""
         recorded = self._retry_patiently(quarantine.known) if tasks else {}
         if not recorded and not parts:
