@@ -1,19 +1,23 @@
 """Ten times the input takes ten times the CPU, and a worker no more memory.
 
-    python -m bench.growth [--rows 1e6] [--images 10e3]      # a size of 0 leaves its part out
+    python -m bench.growth [--rows 1e6] [--images 10e3] [--keep FOLDER]      # a size of 0 leaves its part out
 
 A table of so many rows of (URL, text), then of ten times as many, goes through extract to prebalance; an archive of
 pages with about so many images, then ten times as many, through all stages to the shards (no model looks at them). Each
 build is a `wit run` in child processes of its own; CPU seconds are those of the command and all that it started, memory
 is the largest process's. The texts are pairs of LAION-400M's captions where ../shared/data holds them, else of made
-ones; the images are textures. The last line is one JSON object: `ours` is how many times the CPU grows, of the worse of
-both; there is no peer but the limit of 10.5.
+ones; the images are textures. With `--keep FOLDER` a bench that is ended (SIGTERM, Ctrl-C) goes on where it was: the
+CPU of a build is then that of all its pieces, what was done twice included. The last line is one JSON object: `ours` is
+how many times the CPU grows, of the worse of both; there is no peer but the limit of 10.5.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,7 +52,8 @@ def write_table(path: Path, rows: int) -> None:
     """Write a table of so many rows, each of a URL and a text of its own."""
     words = captions()
     schema = pa.schema([("url", pa.string()), ("text", pa.string())])
-    with pq.ParquetWriter(path, schema) as writer:
+    unfinished = path.with_suffix(".unfinished")
+    with pq.ParquetWriter(unfinished, schema) as writer:
         for first in range(0, rows, ROWS_AT_ONCE):
             numbers = range(first, min(rows, first + ROWS_AT_ONCE))
             urls = [
@@ -59,21 +64,34 @@ def write_table(path: Path, rows: int) -> None:
                 for n in numbers
             ]
             writer.write_table(pa.table([urls, texts], schema=schema))
+    unfinished.rename(path)
 
 
 def taken(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: str) -> tuple[float, float]:
-    """Return CPU seconds and the bytes of the largest process of a build."""
+    """Return CPU seconds and the bytes of the largest process of a build, with those of its pieces that were ended."""
+    kept = folder / f"{source.name}.json"
+    figures = json.loads(kept.read_text()) if kept.exists() else {"cpu_s": 0.0, "bytes": 0, "whole": False}
+    if figures["whole"]:
+        return figures["cpu_s"], figures["bytes"]
     config = folder / f"{source.name}.yaml"
     raw = {"name": "growth", "sources": [str(source)], "out": str(folder / f"{source.name}.out"), **overrides}
     config.write_text(yaml.safe_dump(raw))
     command = [sys.executable, "-m", "pipeline", "run", str(config), *arguments]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)  # its own, and of all that it waited for
-    process.returncode = os.waitstatus_to_exitcode(status)
+        try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            process.terminate()  # if this bench is ended; else nobody is there to be told
+            _, status, usage = os.wait4(process.pid, 0)  # its own, and of all that it waited for
+            process.returncode = os.waitstatus_to_exitcode(status)
+            figures["cpu_s"] += usage.ru_utime + usage.ru_stime
+            figures["bytes"] = max(figures["bytes"], usage.ru_maxrss * 1024)
+            figures["whole"] = process.returncode == 0
+            kept.write_text(json.dumps(figures))
     if process.returncode:
         sys.exit((folder / "log").read_text(errors="replace")[-2000:])
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return figures["cpu_s"], figures["bytes"]
 
 
 def grown(what: str, unit: str, sizes: tuple[int, int], figures: list[tuple[float, float]]) -> dict[str, float]:
@@ -88,9 +106,10 @@ def rows_grown(folder: Path, sizes: tuple[int, int]) -> dict[str, float]:
     """Return how a table's way from extract to prebalance grows."""
     measured = []
     for count in sizes:
-        write_table(folder / f"{count}.parquet", count)
+        if not (source := folder / f"{count}.parquet").exists():
+            write_table(source, count)
         overrides = {"run": {"small_bytes": 2**40}}
-        measured.append(taken(folder, folder / f"{count}.parquet", overrides, "--to", "prebalance"))
+        measured.append(taken(folder, source, overrides, "--to", "prebalance"))
     return grown("extract to prebalance", "rows", sizes, measured)
 
 
@@ -98,7 +117,9 @@ def images_grown(folder: Path, sizes: tuple[int, int]) -> dict[str, float]:
     """Return how the whole way of an archive's images grows."""
     measured = []
     for count in sizes:
-        source = small_archive.write(folder / f"{count}.warc.gz", pages=count // IMAGES_PER_PAGE)
+        if not (source := folder / f"{count}.warc.gz").exists():
+            unfinished = small_archive.write(folder / f"unfinished-{count}.warc.gz", pages=count // IMAGES_PER_PAGE)
+            unfinished.rename(source)
         overrides = {
             "text": {"languages": []},
             "match": {"queries": str(folder / "queries.txt")},
@@ -117,14 +138,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=float, default=1e6)
     parser.add_argument("--images", type=float, default=10e3)
+    parser.add_argument("--keep", type=Path, help="a folder in which what was built is kept, to go on later")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     rows, images = int(options.rows), int(options.images)
     answer = {}
-    with tempfile.TemporaryDirectory() as name:
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
         if rows:
-            answer["rows"] = rows_grown(Path(name), (rows, 10 * rows))
+            answer["rows"] = rows_grown(folder, (rows, 10 * rows))
         if images:
-            answer["images"] = images_grown(Path(name), (images, 10 * images))
+            answer["images"] = images_grown(folder, (images, 10 * images))
     worst = max(part["cpu"] for part in answer.values())
     flat = all(part["memory"] <= MEMORY_LIMIT for part in answer.values())
     figures = {"ours": worst, "peer": LIMIT, "unit": "times the CPU for ten times the input", **answer}
