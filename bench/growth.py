@@ -82,7 +82,7 @@ def taken(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: 
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
-            process.terminate()  # if this bench is ended; else nobody is there to be told
+            os.kill(process.pid, signal.SIGTERM)  # if this bench is ended; a process that has ended is not told
             _, status, usage = os.wait4(process.pid, 0)  # its own, and of all that it waited for
             process.returncode = os.waitstatus_to_exitcode(status)
             figures["cpu_s"] += usage.ru_utime + usage.ru_stime

@@ -8,7 +8,8 @@ pixels count.
 Looking alike is not transitive: A may be like B and B like C, but A unlike C. Members of a cluster are therefore not
 all dropped. In the order of (most pixels, least SHA-256, least url_id) each image of a cluster stays unless it is
 identical to, or looks like, one that stays already; that one is its *representative*. What stays are images of
-which no two look alike, and each dropped one looks like the one that stands for it. Images of a dataset that exists
+which no two look alike, and each dropped one looks like the one that stands for it: see
+`filters.duplicates.representatives`. Images of a dataset that exists
 already (`against`) come before all others, and always stay.
 
 What each kind of copy differs by is measured by `make bench-copies`; see docs/duplicates.md.
@@ -16,7 +17,6 @@ What each kind of copy differs by is measured by `make bench-copies`; see docs/d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +26,9 @@ import pyarrow.compute as pc
 
 from dataset.ids import mix64, words64
 from filters.duplicates.hamming_join import CHUNK_BITS, HALF_BITS, Likeness, connect, forest
+from filters.duplicates.representatives import Key, in_blocks, representatives
 from filters.duplicates.stars import edges_schema
-from filters.images.perceptual import HASH_BITS, colours, hamming, pad_hashes, words
+from filters.images.perceptual import HASH_BITS, colours, hamming, pad_hashes, within, words
 
 NODES = pa.schema(
     [
@@ -104,6 +105,11 @@ class NearDupConfig:
     def chunks(self) -> int:
         """The number of chunks of its hash by which an image is exchanged."""
         return HASH_BITS[self.hash] // (HALF_BITS if self.likeness.halved else CHUNK_BITS)
+
+    @property
+    def hash_chunks(self) -> int:
+        """The number of chunks of 16 bits that its hash has."""
+        return HASH_BITS[self.hash] // CHUNK_BITS
 
     @property
     def keys_per_image(self) -> int:
@@ -253,96 +259,123 @@ def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
     Returns:
         CLUSTERS, ordered by locator: a row for every image of this run among them.
     """
-    locator = nodes.column("locator").to_numpy()
-    component = nodes.column("component").to_numpy()
-    sha256, look = words(nodes.column("sha256")), words(nodes.column("hash"))
-    has_pixels = pc.is_valid(nodes.column("pixel_hash")).to_numpy()
-    pixels = words64(pc.fill_null(nodes.column("pixel_hash"), bytes(16)))
-    colour = colours(nodes.column("mean_rgb"))
-    good = nodes.column("quality").to_numpy() >= config.min_quality
-    known = pc.is_valid(nodes.column("dataset")).to_numpy()
-    dataset = pc.fill_null(nodes.column("dataset"), np.iinfo(np.int16).max).to_numpy()
-    area = nodes.column("pixels").to_numpy()
-    url_id = words64(nodes.column("url_id"))  # not the locator: who stays must not depend on partitions
-    del nodes  # of a large component, half of the memory
+    columns = {name: nodes.column(name) for name in MEMBERS.names}
+    del nodes  # of a large component, half of the memory: so each column goes when its array is there
+    images = _Images(columns, config)
+    dataset = pc.fill_null(columns.pop("dataset"), np.iinfo(np.int16).max).to_numpy()
+    component, locator = columns.pop("component").to_numpy(), columns.pop("locator").to_numpy()
+    url_id = words64(columns.pop("url_id"))  # not the locator: who stays must not depend on partitions
+    sha256 = images.sha256.T[::-1]
+    area = columns.pop("pixels").to_numpy()
+    order = np.lexsort((locator, url_id[:, 0], *sha256, -area, dataset, component))
+    del area
+    to = np.empty_like(order)
+    to[order] = order[images.representatives(order, component[order])]
+    del order
+    least = _least_of(component, np.lexsort((*sha256, component)))
+    del component
 
-    def same_bytes(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return (sha256[i] == sha256[j]).all(axis=1)
-
-    def same_pixels(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        """The pixels' hash is no cryptographic one: another's image must not be dropped by it alone."""
-        return has_pixels[i] & has_pixels[j] & (pixels[i] == pixels[j]).all(axis=1) & (look[i] == look[j]).all(axis=1)
-
-    def distance(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        return hamming(look[i], look[j])
-
-    def alike(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        near = distance(i, j) <= config.max_hamming
-        near &= np.abs(colour[i] - colour[j]).max(axis=1, initial=0) <= config.max_colour_distance
-        like = (near & good[i] & good[j]) | same_bytes(i, j) | same_pixels(i, j)
-        return like & (~known[i] | (i == j))  # what exists already stays
-
-    order = np.lexsort((locator, url_id[:, 0], *sha256.T[::-1], -area, dataset, component))
-    representative = np.empty(len(order), dtype=np.int64)
-    representative[order] = order[_cover(component[order], lambda i, j: alike(order[i], order[j]))]
-
-    by_sha256 = np.lexsort((*sha256.T[::-1], component))
-    label, which = np.unique(component, return_inverse=True)
-    least = by_sha256[np.searchsorted(component, label, sorter=by_sha256)][which]
-    mine = np.flatnonzero(~known)
+    mine = np.flatnonzero(~images.known)
     mine = mine[np.argsort(locator[mine])]
-    least, to = least[mine], representative[mine]
-    of_bytes, of_pixels = (_in_blocks(same, mine, to) for same in (same_bytes, same_pixels))
-    bits = _in_blocks(distance, mine, to).astype(np.int32)
-    columns = [
+    least, to = least[mine], to[mine]
+    same, bits = images.shared(mine, to)
+    hashes, known = images.sha256, images.known
+    del images
+    decided = [
         pa.array(locator[mine]),
-        _binary(sha256, least),
+        _binary(hashes, least),
         pa.array(locator[to]),
         _binary(url_id, to),
         pa.array(dataset[to], mask=~known[to]),
-        pa.array(bits),
-        pc.if_else(
-            pa.array(of_bytes), "bytes", pc.if_else(pa.array(of_pixels), "pixels", pa.scalar(None, pa.string()))
-        ),
+        bits,
+        same,
     ]
-    return pa.table(columns, schema=CLUSTERS)
+    return pa.table(decided, schema=CLUSTERS)
 
 
-_BLOCK_ROWS = 65_536
-"""Rows that are compared at a time."""
+class _Images:
+    """What tells whether images are alike, of n images, and who stands for whom.
+
+    Args:
+        columns: of NODES; those that are only needed here are taken out of it.
+    """
+
+    def __init__(self, columns: dict[str, pa.ChunkedArray], config: NearDupConfig):
+        self._config = config
+        self.sha256, self._look = words(columns.pop("sha256")), words(columns.pop("hash"))
+        self._has_pixels = pc.is_valid(columns["pixel_hash"]).to_numpy()
+        self._pixels = words64(pc.fill_null(columns.pop("pixel_hash"), bytes(16)))
+        self._colour = colours(columns.pop("mean_rgb"))
+        self._is_good = columns.pop("quality").to_numpy() >= config.min_quality
+        self.known = pc.is_valid(columns["dataset"]).to_numpy()
+
+    def _same_bytes(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return (self.sha256[i] == self.sha256[j]).all(axis=1)
+
+    def _same_pixels(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """The pixels' hash is no cryptographic one: another's image must not be dropped by it alone."""
+        same = self._has_pixels[i] & self._has_pixels[j] & (self._pixels[i] == self._pixels[j]).all(axis=1)
+        return same & (self._look[i] == self._look[j]).all(axis=1)
+
+    def alike(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Whether images i need not stay beside images j."""
+        like = np.zeros(len(i), dtype=bool)
+        near, _ = within(self._look, i, self._look, j, self._config.max_hamming)
+        near = near[self._is_good[i[near]] & self._is_good[j[near]]]
+        apart = np.abs(self._colour[i[near]] - self._colour[j[near]]).max(axis=1, initial=0)
+        like[near[apart <= self._config.max_colour_distance]] = True
+        for first, same in ((self.sha256[:, 0], self._same_bytes), (self._pixels[:, 0], self._same_pixels)):
+            maybe = np.flatnonzero(first[i] == first[j])
+            like[maybe[same(i[maybe], j[maybe])]] = True
+        return like & (~self.known[i] | (i == j))  # what exists already stays
+
+    def representatives(self, order: np.ndarray, group: np.ndarray) -> np.ndarray:
+        """See `filters.duplicates.representatives`, of the images in an order."""
+        keys = [
+            *(
+                _key(self._look, order, chunk, self._is_good, but_one=self._config.likeness.halved)
+                for chunk in range(self._config.hash_chunks)
+            ),
+            _key(self.sha256, order, 0, np.ones_like(self.known)),
+            _key(self._pixels, order, 0, self._has_pixels),
+        ]
+        return representatives(group, lambda i, j: self.alike(order[i], order[j]), keys)
+
+    def shared(self, i: np.ndarray, j: np.ndarray) -> tuple[pa.Array, pa.Array]:
+        """What images i and j have in common, `identical` of CLUSTERS, and the bits in which their hashes differ."""
+        of_bytes, of_pixels = (pa.array(in_blocks(same, i, j)) for same in (self._same_bytes, self._same_pixels))
+        bits = in_blocks(lambda i, j: hamming(self._look[i], self._look[j]).astype(np.int32), i, j)
+        none = pa.scalar(None, pa.string())
+        return pc.if_else(of_bytes, "bytes", pc.if_else(of_pixels, "pixels", none)), pa.array(bits)
 
 
-def _in_blocks(of: Callable[[np.ndarray, np.ndarray], np.ndarray], i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """`of(i, j)` without its temporary arrays of all rows."""
-    starts = range(0, max(1, len(i)), _BLOCK_ROWS)
-    return np.concatenate([of(i[start : start + _BLOCK_ROWS], j[start : start + _BLOCK_ROWS]) for start in starts])
+def _key(hashes: np.ndarray, order: np.ndarray, chunk: int, has: np.ndarray, *, but_one: bool = False) -> Key:
+    """A chunk of the hashes that some rows have, of rows in an order."""
+    word, shift = divmod(chunk, 64 // CHUNK_BITS)
+
+    def of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        having = np.flatnonzero(has[order[places]])
+        value = hashes[order[places[having]], word] >> np.uint64(64 - CHUNK_BITS * (shift + 1))
+        return having, value.astype(np.uint16)
+
+    return Key(of, but_one)
+
+
+def _least_of(component: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The first row of each row's component, in an order that has components one after another. int64 (n,)."""
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = component[order[1:]] != component[order[:-1]]
+    least = np.empty_like(order)
+    least[order] = order[new][np.cumsum(new) - 1]
+    return least
+
+
+_ROWS_AT_ONCE = 65_536
 
 
 def _binary(hashes: np.ndarray, rows: np.ndarray) -> pa.Array:
     """Some rows of uint64 (n, k), as fixed-size binary of 8·k bytes."""
-    data = pa.py_buffer(hashes[rows].astype(">u8"))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8 * hashes.shape[1]), len(rows), [None, data])
-
-
-def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Choose in each group: the first row stands for all that are like it, then the first of the rest, and so on.
-
-    A round does this in all groups at once.
-
-    Args:
-        group: (n,), equal values adjacent.
-        alike: whether i is like j, for two arrays of rows; a row is like itself.
-
-    Returns:
-        int64 (n,): the row that stands for each row; its own index if it stands for itself.
-    """
-    representative = np.arange(len(group))
-    left = representative
-    while len(left):
-        first = np.ones(len(left), dtype=bool)
-        first[1:] = group[left[1:]] != group[left[:-1]]
-        candidate = left[first][np.cumsum(first) - 1]
-        gone = _in_blocks(alike, left, candidate)
-        representative[left[gone]] = candidate[gone]
-        left = left[~gone]
-    return representative
+    data = np.empty((len(rows), hashes.shape[1]), ">u8")
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        data[start : start + _ROWS_AT_ONCE] = hashes[rows[start : start + _ROWS_AT_ONCE]]
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8 * hashes.shape[1]), len(rows), [None, pa.py_buffer(data)])
