@@ -118,6 +118,13 @@ def one_look(count: int) -> None:
     clusters(pa.table(columns, schema=MEMBERS), NearDupConfig())
 
 
+def unlike_chain(count: int) -> None:
+    """Do neardup.clusters where all images are in one cluster, and no two of them are alike: none goes."""
+    number = np.arange(count)
+    look = nodes(count).set_column(4, NODES.field("hash"), hashes(number, 32))
+    clusters(pa.table([*look.columns, pa.array(np.zeros(count, np.int64))], schema=MEMBERS), NearDupConfig())
+
+
 def one_hub(count: int) -> None:
     """Do pack.large_star for what so many captions are tied to."""
     ends = hashes(np.zeros(count, np.int64), 16), hashes(np.arange(1, count + 1), 16)
@@ -245,6 +252,7 @@ BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
 
 CROWD: dict[str, Callable[[int], object]] = {
     "neardup.clusters": one_look,
+    "neardup.clusters (none goes)": unlike_chain,
     "pack.large_star": one_hub,
     "pack.bridges": lambda count: heldout_split.bridges(one_image(count)),
     "pack.members": lambda count: heldout_split.members(one_image(count).rename_columns(heldout_split.ROOTED.names)),
@@ -295,15 +303,13 @@ def measure(rows: int) -> dict[str, dict[str, int]]:
     return figures
 
 
-def measure_crowds() -> dict[str, int]:
+def measure_crowds(rows: int) -> dict[str, int]:
     """Return how many rows that are one's a task of at most LIMIT_BYTES has, by phase; prints it."""
     figures = {}
     for name, function in CROWD.items():
-        a_row = peak(function, CROWD_ROWS) / CROWD_ROWS
+        a_row = peak(function, rows) / rows
         figures[name] = round(LIMIT_BYTES / a_row)
-        print(
-            f"{name:<18} {CROWD_ROWS:>12,} rows of one: {a_row:>6,.0f} B a row; 2 GB have {figures[name]:,}", flush=True
-        )
+        print(f"{name:<28} {rows:>12,} rows of one: {a_row:>6,.0f} B a row; 2 GB have {figures[name]:,}", flush=True)
     return figures
 
 
@@ -311,6 +317,7 @@ def main() -> None:
     """Print the figures, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default=",".join(map(str, SIZES)), help="pairs of the dataset, e.g. 10e6,40e6")
+    parser.add_argument("--crowd", type=float, default=CROWD_ROWS, help="rows of one cluster, image or caption")
     parser.add_argument("--index", type=float, help="open an index of so many samples, and do nothing else")
     options = parser.parse_args()
     if options.index:
@@ -324,7 +331,7 @@ def main() -> None:
     figures = {}
     for size in sizes:
         figures[size] = measure(size)
-    crowds = measure_crowds()
+    crowds = measure_crowds(int(options.crowd))
     largest = max(figures[sizes[-1]].values(), key=lambda task: task["at_400m"])["at_400m"]
     print_record(
         {
