@@ -67,7 +67,7 @@ _TEMPLATE = (
 )
 
 
-def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
+def _to_re2(python: re.Pattern[str], otherwise: str) -> str:
     """A pattern for RE2 that finds all that Python's verbose one finds in a stripped text, and little more.
 
     Args:
@@ -88,7 +88,7 @@ def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
 
 @cache
 def _mojibake() -> str:
-    return _as_re2(BADNESS_RE, otherwise=_MAYBE_MOJIBAKE.pattern)
+    return _to_re2(BADNESS_RE, otherwise=_MAYBE_MOJIBAKE.pattern)
 
 
 @cache
@@ -116,10 +116,10 @@ def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.
         dirty = pc.or_(dirty, pc.greater(pc.binary_length(array), MAX_TEXT_CHARS))
     if not pc.any(dirty).as_py():
         return array
-    return pc.replace_with_mask(array, dirty, _cleaned(array.filter(dirty)))
+    return pc.replace_with_mask(array, dirty, _clean_mostly_clean(array.filter(dirty)))
 
 
-def _cleaned(texts: pa.Array) -> pa.Array:
+def _clean_mostly_clean(texts: pa.Array) -> pa.Array:
     """`clean_texts` of texts of which most need no more than white space put right, if anything; the others one by one.
 
     `clean_text` looks for mojibake before and after white space is put right, and so does this.

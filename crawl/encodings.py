@@ -151,7 +151,7 @@ def _single(byte: int, codec: str) -> str:
 
 
 @cache
-def _corrected(encoding: str) -> re.Pattern[bytes]:
+def _decode_sequence(encoding: str) -> re.Pattern[bytes]:
     """Decode from a position on, up to and with the first sequence that the codec maps otherwise than the standard."""
     one_of = b"|".join(map(re.escape, _OTHERWISE[encoding]))
     return re.compile(rb"(?:[\x00-\x7f]++|(?!%b)(?:%b))*+(%b)" % (one_of, _MULTI_BYTE[encoding][1], one_of), re.DOTALL)
@@ -189,7 +189,7 @@ class _Sequences(dict[bytes, str]):
         self._encoding = encoding
 
     def __missing__(self, sequence: bytes) -> str:
-        text = _by_codec(sequence, self._encoding)
+        text = _decode_by_codec(sequence, self._encoding)
         if len(self) < _KEPT and len(sequence) <= 4:
             self[sequence] = text
         return text
@@ -210,19 +210,19 @@ def _decode_multi_byte(data: bytes, encoding: str) -> str:
     """Decode by the codec, which reads a megabyte in milliseconds but stumbles slowly; or sequence by sequence."""
     _stumbles.left = _FEW
     try:
-        return _by_codec(data, encoding)
+        return _decode_by_codec(data, encoding)
     except _TooManyError:
         _stumbles.left = sys.maxsize
         pattern, known = _sequences(encoding)
         return "".join(map(known.__getitem__, map(itemgetter(0), pattern.finditer(data))))
 
 
-def _by_codec(data: bytes, encoding: str) -> str:
+def _decode_by_codec(data: bytes, encoding: str) -> str:
     codec, errors = _MULTI_BYTE[encoding][0], f"openwit {encoding}"
     otherwise = _OTHERWISE.get(encoding, {})
     parts, position = [], 0
     if any(sequence in data for sequence in otherwise):
-        while match := _corrected(encoding).match(data, position):
+        while match := _decode_sequence(encoding).match(data, position):
             _stumbles.take()
             before = (
                 data[position : match.start(1)] + b"\0"

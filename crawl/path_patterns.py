@@ -102,7 +102,7 @@ class Patterns:
             return allows
         for number, core in enumerate(self._cores.split(b"\n"), self._plain):
             if core in path:
-                pattern = self._at(number)
+                pattern = self._pattern_at(number)
                 if len(pattern) < length:
                     break  # and so are all that follow
                 if (len(pattern) > length or not allows) and matches(pattern, path):
@@ -113,17 +113,17 @@ class Patterns:
         """The length of the longest plain pattern that a path begins with, and whether it allows; -1, True if none."""
         limit = path
         while limit:
-            index = bisect_right(range(self._plain), limit, key=self._at) - 1
+            index = bisect_right(range(self._plain), limit, key=self._pattern_at) - 1
             if index < 0:
                 break
-            pattern_ = self._at(index)
+            pattern_ = self._pattern_at(index)
             if limit.startswith(pattern_):
                 return len(pattern_), bool(self._allows[index])
             shared = (index for index, (one, other) in enumerate(zip(pattern_, limit, strict=False)) if one != other)
             limit = limit[: next(shared, len(pattern_))]
         return -1, True
 
-    def _at(self, number: int) -> bytes:
+    def _pattern_at(self, number: int) -> bytes:
         return self._text[self._ends[number] : self._ends[number + 1]]
 
 

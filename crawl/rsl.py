@@ -83,7 +83,7 @@ class License:
 
     def of_all(self) -> str | None:
         """Return what it says of what it stands in, whatever address it gives that."""
-        return _first_of([term.said for term in self.terms], (PROHIBITED, PAYMENT, PERMITTED))
+        return _first_of_kind([term.said for term in self.terms], (PROHIBITED, PAYMENT, PERMITTED))
 
     @property
     def size(self) -> int:
@@ -136,10 +136,10 @@ def read(root: Any) -> License:
     if not contents:
         raise UnreadableError("it has no content")
     terms: list[_Term] = []
-    odd = _odd(root)
+    odd = _find_unknown(root)
     for content in contents:
         try:
-            said = _said(content)
+            said = _license_terms(content)
         except UnreadableError as error:
             odd = odd or str(error)
             continue
@@ -162,7 +162,7 @@ def _name(element: Any) -> str:
     return name if not namespace or _NAMESPACE.match(namespace[1:]) else ""
 
 
-def _odd(element: Any) -> str:
+def _find_unknown(element: Any) -> str:
     """What in an element is no element of RSL though it says so; empty: nothing."""
     known = _KNOWN[_name(element)]
     unknown = next((name for child in element if (name := _name(child)) and name not in known), "")
@@ -181,16 +181,16 @@ def _scope(url: str) -> tuple[bytes, bytes]:
     return host.encode("utf-8", "replace"), normalize_path(path.partition("#")[0].encode("utf-8", "replace"))
 
 
-def _said(content: Any) -> str | None:
+def _license_terms(content: Any) -> str | None:
     """What the licenses of a content say of training. Raises UnreadableError: they cannot be read, and none refuses."""
     licenses = [child for child in content if _name(child) == "license"]
     if not licenses:
         raise UnreadableError("a content without a license")
-    odd = _odd(content)
+    odd = _find_unknown(content)
     offered: list[str] = []
     for one in licenses:
         try:
-            said = _offered(one)
+            said = _training_terms(one)
         except UnreadableError as error:
             odd = odd or str(error)
             continue
@@ -204,19 +204,19 @@ def _said(content: Any) -> str | None:
         ]
     if odd and not any(map(refuses, offered)):
         raise UnreadableError(odd)
-    return _first_of(offered, (PERMITTED, PAYMENT, PROHIBITED))
+    return _first_of_kind(offered, (PERMITTED, PAYMENT, PROHIBITED))
 
 
-def _first_of(said: Sequence[str], kinds: Sequence[str]) -> str | None:
+def _first_of_kind(said: Sequence[str], kinds: Sequence[str]) -> str | None:
     """The first of the first kind that there is."""
     return next((one for kind in kinds for one in said if one.startswith(kind)), None)
 
 
-def _offered(license_: Any) -> str | None:
+def _training_terms(license_: Any) -> str | None:
     """What one license says of training; None: it speaks of other uses only."""
     permits: dict[str, set[str]] = {}
     prohibits: dict[str, set[str]] = {}
-    payments, odd, reports = [], _odd(license_), False
+    payments, odd, reports = [], _find_unknown(license_), False
     for child in license_:
         name = _name(child)
         if name in ("permits", "prohibits"):
@@ -225,7 +225,7 @@ def _offered(license_: Any) -> str | None:
             (permits if name == "permits" else prohibits).setdefault(kind, set()).update(words)
         elif name == "payment":
             payments.append(child)
-            odd = odd or _odd(child)
+            odd = odd or _find_unknown(child)
         elif name == "reporting":
             reports = True
     if prohibited := prohibits.get("usage", set()) & _TRAINING:
@@ -292,7 +292,7 @@ def of_page(inline: Iterable[str], links: Iterable[str]) -> str | None:
     between their URLs, so that none hides another. What is permitted counts if there is nothing else.
     """
     said: list[str | None] = []
-    for text in _first(inline):
+    for text in _limit_texts(inline):
         try:
             said.append(parse(text).of_all())
         except UnreadableError as error:
@@ -312,7 +312,7 @@ def named_by(page_rsl: str) -> list[str]:
     return re.split(rf"(?:^|; ){NAMED}", page_rsl)[-1].split() if NAMED in page_rsl else []
 
 
-def _first(texts: Iterable[str]) -> Iterator[str]:
+def _limit_texts(texts: Iterable[str]) -> Iterator[str]:
     """Some of the texts, and an unreadable one for all others."""
     for number, text in enumerate(texts):
         if number == MAX_LICENSES:

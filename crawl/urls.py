@@ -69,11 +69,11 @@ def canonical_url(url: str, base: str | None = None) -> str | None:
             parsed.username = parsed.password = ""
         href = parsed.href
     if "?" in href and _TRACKING.search(href):
-        href = _without_tracking(href)
+        href = _strip_tracking(href)
     return href if href.startswith(_HTTP) and len(href) <= MAX_URL_CHARS else None
 
 
-def _without_tracking(href: str) -> str:
+def _strip_tracking(href: str) -> str:
     path, _, query = href.partition("?")
     query = "&".join(part for part in query.split("&") if not _TRACKING.match("&" + part))
     return f"{path}?{query}" if query else path

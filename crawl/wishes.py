@@ -42,14 +42,14 @@ def content_signal(values: Iterable[str]) -> str | None:
 
     values: of all its lines.
     """
-    return _said(tuple(values), CONTENT_SIGNAL)
+    return _parse_wish(tuple(values), CONTENT_SIGNAL)
 
 
 def content_usage(values: Iterable[str]) -> str | None:
     """Return what Content-Usage says of training: `train-ai=n`, `train-ai=y`, UNREADABLE with its text, or None:
     nothing.
     """
-    return _said(tuple(values), CONTENT_USAGE)
+    return _parse_wish(tuple(values), CONTENT_USAGE)
 
 
 def refuses(said: str | None) -> bool:
@@ -77,7 +77,7 @@ def tdm_reservation(values: Iterable[str]) -> tuple[bool | None, str | None]:
 
 
 @lru_cache(maxsize=1_024)
-def _said(values: tuple[str, ...], field: str) -> str | None:
+def _parse_wish(values: tuple[str, ...], field: str) -> str | None:
     names = _NAMES[field]
     whole = ",".join(values).lower()  # a field's names are lower case; another case is a slip that is as clear
     text = whole[:MAX_CHARS].rpartition(",")[0] if len(whole) > MAX_CHARS else whole

@@ -146,17 +146,17 @@ def _record(ahead: Forward) -> tuple[ArcRecord, bool] | None:
         looked = min(held, max(_LINE_BYTES, 2 * looked))
         block = ahead.peek_at(begin, looked)
         is_all = looked == held or len(block) < looked
-        inside = _inside(ahead, block, begin, length, is_all=is_all)
+        inside = _start_of_next_record(ahead, block, begin, length, is_all=is_all)
         if inside is not None:
             ahead.skip(begin + inside)
-            return _made(line, position, block[:inside]), False
+            return _make_record(line, position, block[:inside]), False
         if is_all:
             break
     is_whole = len(block) == held and ahead.skip(begin + length) == begin + length
-    return _made(line, position, block), is_whole
+    return _make_record(line, position, block), is_whole
 
 
-def _inside(ahead: Forward, block: bytes, begin: int, length: int, *, is_all: bool) -> int | None:
+def _start_of_next_record(ahead: Forward, block: bytes, begin: int, length: int, *, is_all: bool) -> int | None:
     """Where the line of another record stands in a block that HTTP does not claim; see `overlong_records`.
 
     Args:
@@ -197,7 +197,7 @@ def _ends_well(ahead: Forward, end: int) -> bool:
     return not after or _LINE.match(after) is not None
 
 
-def _made(line: re.Match[bytes], offset: int, block: bytes) -> ArcRecord:
+def _make_record(line: re.Match[bytes], offset: int, block: bytes) -> ArcRecord:
     digits = line[3][:14].decode().ljust(14, "0")
     date = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}Z"
     media_type = line[4].split(b" ")[0].decode("latin-1")

@@ -101,7 +101,7 @@ def warc_members(location: str) -> list[tuple[str, int]]:
             raise ValueError(f"{location} is a damaged zip ({error}); fetch it again") from None
     for item in items:
         if item.filename.startswith("archive/"):
-            warc_files.append((item.filename, _bounded(item, size)))
+            warc_files.append((item.filename, _bound_size(item, size)))
         elif item.filename.endswith(".wacz") and MEMBER not in location:
             inner = item.filename + MEMBER
             warc_files += [(inner + name, size) for name, size in warc_members(location + MEMBER + item.filename)]
@@ -132,7 +132,7 @@ def _directory(file: pa.NativeFile, location: str) -> dict[str, zipfile.ZipInfo]
     return _directories[key]
 
 
-def _bounded(item: zipfile.ZipInfo, size: int) -> int:
+def _bound_size(item: zipfile.ZipInfo, size: int) -> int:
     """The size of a member as declared, but no more than a zip of so many bytes can hold."""
     held = max(0, min(item.compress_size, size - item.header_offset))
     return min(item.file_size, held if item.compress_type == zipfile.ZIP_STORED else _MAX_RATIO * held)
@@ -151,12 +151,12 @@ def _open_member(location: str, name: str) -> pa.NativeFile:
     if signature != _ZIP or item.flag_bits & 1 or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FileNotFoundError(f"{location} holds {name} in a form that cannot be read; unpack it")
     if item.compress_type == zipfile.ZIP_STORED:
-        return pa.PythonFile(_Window(file, start, min(_bounded(item, file.size()), file.size() - start)), mode="r")
+        return pa.PythonFile(_Window(file, start, min(_bound_size(item, file.size()), file.size() - start)), mode="r")
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
     inflater = zlib.decompressobj(RAW)
     file.seek(start)
     left, size = item.compress_size, 0
-    limit = min(_bounded(item, file.size()), _MAX_UNPACKED_BYTES)
+    limit = min(_bound_size(item, file.size()), _MAX_UNPACKED_BYTES)
     while left > 0 and not inflater.eof and size < limit:
         data = bytes(file.read(min(left, _READ_BYTES)))
         left -= len(data) or left

@@ -168,7 +168,7 @@ def decoded_body(response: ArchivedResponse, limit: int = MAX_BODY_BYTES) -> byt
     is_coded = bool(coding) and bool(codings(coding))
     body = response.body
     if response.is_chunked:
-        body = _dechunked(body)
+        body = _join_chunks(body)
     elif not is_coded and response.content_length is not None:  # of a coded body it is often not the one stored
         body = body[: response.content_length]
     return (is_coded and decode_body(body, coding, limit)) or body[:limit]
@@ -188,7 +188,7 @@ def chunks_end(body: bytes) -> int | None:
     return position + 1 if position >= len(body) else None
 
 
-def _dechunked(body: bytes) -> bytes:
+def _join_chunks(body: bytes) -> bytes:
     """The chunks' data; from a size on that is wrong, all that follows; the body itself if its first size is wrong."""
     parts = bytearray()  # of a hostile body there are millions
     view = memoryview(body)

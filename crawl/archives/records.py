@@ -197,14 +197,14 @@ def _arc_records(piece: Piece, source: SourceFile, reading: Reading) -> Iterator
         if isinstance(item, ArcRecord):
             reading.records += 1
             if not item.uri.startswith("filedesc:"):
-                yield _of_arc(item)
+                yield _warc_record_of_arc(item)
         else:
             reading.damaged_records += 1
             reading.lost_bytes += item[1] - item[0]
             reading.error = reading.error or _damage(piece, item[0])
 
 
-def _of_arc(record: ArcRecord) -> Record:
+def _warc_record_of_arc(record: ArcRecord) -> Record:
     """An ARC's record as a WARC would have it: of the web a response, of anything else the bytes alone."""
     type_ = "response" if record.uri.startswith(("http:", "https:")) else "resource"
     values = {b"WARC-Target-URI": record.uri, b"WARC-Date": record.date or "", b"Content-Type": record.media_type}
@@ -231,7 +231,7 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
                 is_first = record.stream_pos != last
                 last, is_whole, is_short = record.stream_pos, False, False
                 reading.records += 1
-                records, inside = _taken(container, record, is_first=is_first)
+                records, inside = _cut_at_next_record(container, record, is_first=is_first)
                 held = len(records.block)
                 if records.type in _TYPES:
                     is_whole = held >= min(record.content_length, MAX_BODY_BYTES)
@@ -277,7 +277,7 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
         yield reading.end - container.undecodable_bytes
 
 
-def _taken(container: Container, record: FoundRecord, *, is_first: bool) -> tuple[Record, int | None]:
+def _cut_at_next_record(container: Container, record: FoundRecord, *, is_first: bool) -> tuple[Record, int | None]:
     """A record as far as it is its own, and where the record begins that stands within it, if one does.
 
     Args:
@@ -307,7 +307,7 @@ def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int,
     with open_source(location) as file:
         source = SourceFile(file)
         if is_arc(source):
-            for item in map(_of_arc, read_arc_at(source, sorted(set(offsets)))):
+            for item in map(_warc_record_of_arc, read_arc_at(source, sorted(set(offsets)))):
                 yield item.offset, _response(item), item.date
             return
         container = open_container(source)
@@ -315,7 +315,7 @@ def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int,
             return
         for offset, archived in container.read_at(sorted(set(offsets))):
             try:
-                record, _ = _taken(container, archived, is_first=True)
+                record, _ = _cut_at_next_record(container, archived, is_first=True)
             except OSError:
                 if container.source.failure is not None:
                     raise container.source.failure from None

@@ -99,12 +99,12 @@ class ArchiveReader:
         if block.find(b'"HTTP-Request-Metadata"', 0, _REQUEST_HEAD_BYTES) >= 0:
             return  # half of a WAT's records describe requests
         block = with_references_decoded(block, record.date)
-        wat = parse_head(block, self._sources) or self._whole_wat(block, record.offset)
+        wat = parse_head(block, self._sources) or self._parse_whole_wat(block, record.offset)
         if wat is None or not self._takes(wat.uri or record.uri):
             return
-        images = self._waiting() if wat.links >= 0 else None
+        images = self._load_wat_images() if wat.links >= 0 else None
         if images is not None and not images.read(block, wat.links):
-            images, wat = None, self._whole_wat(block, record.offset)
+            images, wat = None, self._parse_whole_wat(block, record.offset)
             if wat is None:
                 return
         number = self._rows.add(
@@ -118,7 +118,7 @@ class ArchiveReader:
         if images is not None:
             images.belong(number)
 
-    def _waiting(self) -> WatImages:
+    def _load_wat_images(self) -> WatImages:
         if self._wat_images is None:
             heartbeat.rest()  # numba is slow to import and to compile, which is no record's expense
             from crawl.wat.columns import WatImages  # nothing but a WAT needs it
@@ -127,7 +127,7 @@ class ArchiveReader:
             self._wat_images = WatImages()
         return self._wat_images
 
-    def _whole_wat(self, block: bytes | bytearray, offset: int) -> WatPage | None:
+    def _parse_whole_wat(self, block: bytes | bytearray, offset: int) -> WatPage | None:
         try:
             return parse_wat(block, self._sources)
         except ValueError:

@@ -143,7 +143,7 @@ class Rows:
         self._counts.images_seen += len(page.urls) + len(page.silent)
         self._images += len(page.urls)
         if page.silent:
-            self._lost(
+            self._count_lost(
                 no_url=page.silent.count(""),
                 data_uri=sum([url[:5] in INLINED for url in page.silent]),
                 of=len(page.silent),
@@ -163,7 +163,7 @@ class Rows:
         """Add images of pages that were added; they come before those that these list."""
         self._counts.images_seen += len(images.page) + images.silent
         self._images += len(images.page)
-        self._lost(no_url=images.silent_without_url, data_uri=images.silent_inlined, of=images.silent)
+        self._count_lost(no_url=images.silent_without_url, data_uri=images.silent_inlined, of=images.silent)
         self._columns.append(images)
 
     def flush(self) -> pa.Table:
@@ -180,7 +180,7 @@ class Rows:
         raw = [raw[number] for number in filled]  # most sources give no text at all
         cleaned = without_templates(clean_texts(pa.concat_arrays(raw)))
         texts = [cleaned.slice(len(page) * number, len(page)) for number in range(len(raw))]
-        rows, columns = np.nonzero(self._usable(texts, self._addressed(raw_urls, raw)))
+        rows, columns = np.nonzero(self._usable_texts(texts, self._has_text_and_address(raw_urls, raw)))
         counts.candidates += len(rows)
         page = page[rows]
         page_urls, bases = _places(pages)
@@ -188,7 +188,7 @@ class Rows:
         urls, hosts = canonical_urls(written, bases, page)
         offsets = np.asarray(pages.offsets, np.int64)[page]
 
-        def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
+        def repeat_by_image(values: list[Any], type_: pa.DataType) -> pa.Array:
             return pa.array(values, type_).take(pa.array(page))
 
         return pa.table(
@@ -198,16 +198,16 @@ class Rows:
                 "text_source": pa.array(self._sources, pa.string()).take(pa.array(np.array(filled)[columns])),
                 "host": hosts,
                 "page_url": page_urls.take(pa.array(page)),
-                "page_status": of_page(pages.statuses, pa.int32()),
-                "page_language": of_page(pages.languages, pa.string()),
-                "page_noai": of_page(pages.noai, pa.bool_()),
-                "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
-                "page_tdm_unreadable": of_page(pages.tdm_unreadable, pa.string()),
-                "page_content_signal": of_page(pages.content_signals, pa.string()),
-                "page_content_usage": of_page(pages.content_usages, pa.string()),
-                "page_rsl": of_page(pages.rsl, pa.string()),
-                "page_license": of_page(_licenses(pages, bases), pa.string()),
-                "page_date": of_page(pages.dates, pa.string()),
+                "page_status": repeat_by_image(pages.statuses, pa.int32()),
+                "page_language": repeat_by_image(pages.languages, pa.string()),
+                "page_noai": repeat_by_image(pages.noai, pa.bool_()),
+                "page_tdm_reserved": repeat_by_image(pages.tdm_reserved, pa.bool_()),
+                "page_tdm_unreadable": repeat_by_image(pages.tdm_unreadable, pa.string()),
+                "page_content_signal": repeat_by_image(pages.content_signals, pa.string()),
+                "page_content_usage": repeat_by_image(pages.content_usages, pa.string()),
+                "page_rsl": repeat_by_image(pages.rsl, pa.string()),
+                "page_license": repeat_by_image(_licenses(pages, bases), pa.string()),
+                "page_date": repeat_by_image(pages.dates, pa.string()),
                 **{name: column.take(pa.array(rows)) for name, column in places.items()},
                 "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
                 "offset": pa.array(offsets),
@@ -222,13 +222,13 @@ class Rows:
         placed = columns_of(pages.places, pages.urls, pages.of, pages.uris)
         _choose(pages)
         page = np.concatenate([*(images.page for images in self._columns), np.array(pages.of, np.int64)])
-        urls = _joined([*(images.urls for images in self._columns), to_arrow(pages.urls)])
+        urls = _join_columns([*(images.urls for images in self._columns), to_arrow(pages.urls)])
         texts = [
-            _joined([*(images.texts(name) for images in self._columns), to_arrow(listed)])
+            _join_columns([*(images.texts(name) for images in self._columns), to_arrow(listed)])
             for name, listed in zip(self._sources, pages.texts, strict=True)
         ]
         places = {
-            name: _joined([*(images.place(name) for images in self._columns), column])
+            name: _join_columns([*(images.place(name) for images in self._columns), column])
             for name, column in placed.items()
         }
         if not self._columns or not pages.urls:
@@ -237,21 +237,21 @@ class Rows:
         places = {name: column.take(order) for name, column in places.items()}
         return page[order.to_numpy()], urls.take(order), [column.take(order) for column in texts], places
 
-    def _addressed(self, urls: pa.Array, raw: list[pa.Array]) -> np.ndarray:
+    def _has_text_and_address(self, urls: pa.Array, raw: list[pa.Array]) -> np.ndarray:
         """Which images have a text and an address of their own: bool of shape (images,); the others are counted."""
         has_text = np.stack([not_empty(column) for column in raw]).any(axis=0)
         has_url, inlined = not_empty(urls), is_inlined(urls)
         addressed: np.ndarray = has_text & has_url & ~inlined
-        self._lost(no_url=int((~has_url).sum()), data_uri=int(inlined.sum()), of=len(urls) - int(addressed.sum()))
+        self._count_lost(no_url=int((~has_url).sum()), data_uri=int(inlined.sum()), of=len(urls) - int(addressed.sum()))
         return addressed
 
-    def _lost(self, *, no_url: int, data_uri: int, of: int) -> None:
+    def _count_lost(self, *, no_url: int, data_uri: int, of: int) -> None:
         """Count images that cannot become candidates; those that have an address lack a text."""
         self._counts.no_url += no_url
         self._counts.data_uri += data_uri
         self._counts.no_text += of - no_url - data_uri
 
-    def _usable(self, texts: list[pa.Array], addressed: np.ndarray) -> np.ndarray:
+    def _usable_texts(self, texts: list[pa.Array], addressed: np.ndarray) -> np.ndarray:
         """Which cleaned texts of addressed images become candidates: bool of shape (images, text sources)."""
         usable = np.stack([not_empty(column) for column in texts], axis=1) & addressed[:, None]
         self._counts.no_text += int((addressed & ~usable.any(axis=1)).sum())
@@ -275,7 +275,7 @@ class Rows:
         return ordinals.astype(np.int32)
 
 
-def _joined(columns: list[pa.Array]) -> pa.Array:
+def _join_columns(columns: list[pa.Array]) -> pa.Array:
     filled = [column for column in columns if len(column)]
     return pa.concat_arrays(filled or columns) if len(filled) != 1 else filled[0]
 

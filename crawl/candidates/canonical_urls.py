@@ -43,7 +43,7 @@ def canonical_urls(
     if not len(urls):
         return pa.array([], pa.string()), pa.array([], pa.string())
     array = to_arrow(urls)
-    whole = _whole(array, bases, of)
+    whole = _make_absolute(array, bases, of)
     is_known = _is_canonical(whole)
     others = np.flatnonzero(~is_known)
     parsed = [
@@ -77,7 +77,7 @@ def _is_canonical(urls: pa.Array) -> np.ndarray:
     return is_plain
 
 
-def _whole(urls: pa.Array, bases: Sequence[str | None], of: np.ndarray) -> pa.Array:
+def _make_absolute(urls: pa.Array, bases: Sequence[str | None], of: np.ndarray) -> pa.Array:
     """URLs with what stands before a relative one in the whole: its base's scheme, origin or folder."""
     is_whole = np.array(pc.or_(pc.starts_with(urls, "http://"), pc.starts_with(urls, "https://")))
     others = np.flatnonzero(~is_whole)

@@ -172,7 +172,7 @@ def mask_text(text: str, region: str | None = None, kinds: Sequence[str] = KINDS
     A text of more than a caption's length is looked through in pieces, so that time grows with length alone.
     """
     kinds_found: list[str] = []
-    parts = [_masked(part, region, kinds, kinds_found) for part in _pieces(text)]
+    parts = [_mask_piece(part, region, kinds, kinds_found) for part in _pieces(text)]
     return "".join(parts), sorted(kinds_found, key=KINDS.index)
 
 
@@ -187,7 +187,7 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _masked(text: str, region: str | None, kinds: Sequence[str], kinds_found: list[str]) -> str:
+def _mask_piece(text: str, region: str | None, kinds: Sequence[str], kinds_found: list[str]) -> str:
     """A piece of text with its personal data masked; the kinds are added to `found`.
 
     A mask can lay bare what a neighbour hid: the last card number of a row, then the one before it. So what is near a
@@ -195,14 +195,14 @@ def _masked(text: str, region: str | None, kinds: Sequence[str], kinds_found: li
     """
     for _ in range(_ROUNDS):
         before = text
-        text = _masked_once(text, region, kinds, kinds_found)
+        text = _mask_once(text, region, kinds, kinds_found)
         if text == before:
             break
-        text = _masked_near_masks(text, kinds, kinds_found)
+        text = _mask_near_masks(text, kinds, kinds_found)
     return text
 
 
-def _masked_once(text: str, region: str | None, kinds: Sequence[str], kinds_found: list[str]) -> str:
+def _mask_once(text: str, region: str | None, kinds: Sequence[str], kinds_found: list[str]) -> str:
     for kind in KINDS:
         if kind in kinds:
             text, count = _replace(text, kind, _FINDERS[kind](text, region))
@@ -210,7 +210,7 @@ def _masked_once(text: str, region: str | None, kinds: Sequence[str], kinds_foun
     return text
 
 
-def _masked_near_masks(text: str, kinds: Sequence[str], kinds_found: list[str]) -> str:
+def _mask_near_masks(text: str, kinds: Sequence[str], kinds_found: list[str]) -> str:
     """Mask from the last mask to the first; where a new one is made, again from there."""
     end = len(text)
     while (begin := text.rfind("[", 0, end)) >= 0:
@@ -300,18 +300,18 @@ def _cards(text: str, region: str | None) -> Spans:
             yield match.span()
 
 
-def _alone(form: str) -> re.Pattern[str]:
+def _standing_alone(form: str) -> re.Pattern[str]:
     """An identity number of a form that is no part of a longer number, word or address."""
     return re.compile(rf"(?<![\w.#/+-])(?:{form})(?!\w|[-./]\w| \d)")
 
 
 # One search instead of one for each country, of which few texts need any; each form begins with a digit or a capital.
-_ANY_ID = _alone(rf"(?=[\dA-Z])(?:{'|'.join(_IDS.values())})")
+_ANY_ID = _standing_alone(rf"(?=[\dA-Z])(?:{'|'.join(_IDS.values())})")
 
 
 @lru_cache(maxsize=1)
 def _id_forms() -> list[tuple[Any, re.Pattern[str]]]:
-    return [(import_module(f"stdnum.{name}"), _alone(form)) for name, form in _IDS.items()]
+    return [(import_module(f"stdnum.{name}"), _standing_alone(form)) for name, form in _IDS.items()]
 
 
 def _ids(text: str, region: str | None) -> Spans:

@@ -42,7 +42,7 @@ class TableReader:
         """Read the piece's rows to their end."""
         piece, reading, losses = self._piece, self._reading, Losses()
         for batch in read_rows(piece.location, self._form, piece.start, piece.end, self._columns, losses):
-            for first, last in self._apart(batch):
+            for first, last in self._ranges_between_left_out(batch):
                 if not self._units.is_probe:
                     self._units.among(batch.first + first, batch.first + max(first, last - 1))
                 yield self._rows(batch.rows(first, last))
@@ -51,7 +51,7 @@ class TableReader:
         if (sentence := losses.sentence()) is not None:
             reading.error = f"{piece.archive} {mask_text(sentence)[0]}"  # which may quote a row that is no header
 
-    def _apart(self, batch: TableBatch) -> Iterator[tuple[int, int]]:
+    def _ranges_between_left_out(self, batch: TableBatch) -> Iterator[tuple[int, int]]:
         """The rows of a batch as ranges between those that are left out; of a probe one by one."""
         if not self._units.is_probe and not self._units.without:
             yield 0, len(batch.urls)
@@ -79,7 +79,7 @@ class TableReader:
         shown = [number for number in taken if raws[number] and raws[number][:5] not in INLINED]
         counts.no_url += sum([not raws[number] for number in taken])
         counts.data_uri += sum([raws[number][:5] in INLINED for number in taken])
-        texts, of = self._usable(batch, np.asarray(shown, np.int64))
+        texts, of = self._usable_texts(batch, np.asarray(shown, np.int64))
         first = np.flatnonzero(np.diff(of, prepend=-1))  # of each row's texts
         counts.no_text += len(shown) - len(first)
         urls, hosts = canonical_urls([raws[row] for row in of], [None], np.zeros(len(of), np.int64))
@@ -99,7 +99,7 @@ class TableReader:
         }
         return pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED)
 
-    def _usable(self, batch: TableBatch, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    def _usable_texts(self, batch: TableBatch, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
         """The cleaned texts of some of a batch's rows, of a row the first or all that differ, and the row of each."""
         wanted = np.zeros(len(batch.urls), bool)
         wanted[rows] = True

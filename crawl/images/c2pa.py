@@ -39,7 +39,7 @@ def training_mining(body: bytes) -> str | None:
     kind = sniff(body)
     if kind is None:
         return None
-    return _said(_READER.entries(FORMATS[kind][0], body))
+    return _wish_of(_READER.entries(FORMATS[kind][0], body))
 
 
 def refuses(said: str) -> bool:
@@ -47,7 +47,7 @@ def refuses(said: str) -> bool:
     return said.startswith(("notAllowed", "constrained"))
 
 
-def _said(answer: dict[str, object]) -> str | None:
+def _wish_of(answer: dict[str, object]) -> str | None:
     if "error" in answer:
         return f"{UNREADABLE}{answer['error']}"
     for use in ("notAllowed", "constrained", "allowed"):

@@ -94,9 +94,9 @@ def rights(notes: Notes, manifests: str | None = None, mask: Sequence[str] = ())
         for column, value in _iim(notes.photoshop):
             by_property.setdefault(column, []).append(value)
     terms = [_term(value) for value in by_property.pop("data_mining", ())]
-    texts = {column: _cleaned(values) for column, values in by_property.items()}
+    texts = {column: _join_values(values) for column, values in by_property.items()}
     first: dict[str, Any] = {column: value and mask_personal_data(value, mask) for column, value in texts.items()}
-    return Rights(data_mining=_strictest(terms), rsl=licensed, c2pa=manifests, **first)
+    return Rights(data_mining=_strictest_term(terms), rsl=licensed, c2pa=manifests, **first)
 
 
 def mask_personal_data(text: str, kinds: Sequence[str]) -> str:
@@ -201,7 +201,7 @@ def _iim(segment: bytes) -> list[tuple[str, str]]:
     return data_sets
 
 
-def _cleaned(values: Iterable[str]) -> str | None:
+def _join_values(values: Iterable[str]) -> str | None:
     """Distinct values as one text of a table, those of one source before those of the next."""
     distinct = dict.fromkeys(clean_text(value[: 4 * MAX_CHARS]) for value in values)
     return "; ".join(filter(None, distinct))[:MAX_CHARS].strip() or None
@@ -220,7 +220,7 @@ def _term(value: str) -> str | None:
     return _LABELS.get(words.lower(), f"{UNREADABLE}{clean_text(words[:100])}")
 
 
-def _strictest(terms: Iterable[str | None]) -> str | None:
+def _strictest_term(terms: Iterable[str | None]) -> str | None:
     """The term that counts: one that prohibits, else one that cannot be read, else the first."""
     said = [term for term in terms if term]
     for start in ("DMI-PROHIBITED", UNREADABLE):

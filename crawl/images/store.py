@@ -188,7 +188,7 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False, ne
         ranges = _ranges(part[1])
         return storage.read_ranges(part[0], ranges, worth_reading(ranges) if near else GAP_BYTES)
 
-    by_blob = _by_blob(images)
+    by_blob = _group_by_blob(images)
     with ThreadPoolExecutor(1 if storage.local else _READERS) as pool:
         bodies = list(pool.map(read, by_blob))
     for (blob, entries), bodies_of_blob in zip(by_blob, bodies, strict=True):
@@ -217,7 +217,7 @@ def worth_reading(ranges: Sequence[tuple[int, int]]) -> int:
 def find_damaged(storage: Storage, images: pa.Table) -> list[bool]:
     """Return which rows' stored bytes are not what was stored, or are gone."""
     answer = [False] * len(images)
-    for blob, entries in _by_blob(images):
+    for blob, entries in _group_by_blob(images):
         try:
             bodies = storage.read_ranges(blob, _ranges(entries))
         except FileNotFoundError:
@@ -257,15 +257,15 @@ def trim(storage: Storage, images: pa.Table) -> None:
     """Take off what lies behind the last image of each blob that the rows name: something was written behind it, or
     it was put back over another blob, which is longer.
     """
-    for blob, entries in _by_blob(images):
+    for blob, entries in _group_by_blob(images):
         size = storage.size(blob) or 0
         if size > max(offset + length for _, offset, length, _ in entries):
-            whole = _written_length(storage, blob)
+            whole = _length_when_written(storage, blob)
             if whole is not None and size > whole:
                 storage.write(blob, memoryview(storage.read(blob))[:whole])
 
 
-def _written_length(storage: Storage, blob: str) -> int | None:
+def _length_when_written(storage: Storage, blob: str) -> int | None:
     """How many bytes a blob was written with, by the chunk that names all its images; None if that is gone."""
     named = _BLOB.fullmatch(blob)
     try:
@@ -285,7 +285,7 @@ def _ranges(entries: Iterable[_Place]) -> list[tuple[int, int]]:
     return [(max(0, offset), max(0, length)) for _, offset, length, _ in entries]
 
 
-def _by_blob(images: pa.Table) -> list[tuple[str, list[_Place]]]:
+def _group_by_blob(images: pa.Table) -> list[tuple[str, list[_Place]]]:
     """The images in each blob."""
     places: defaultdict[str, list[_Place]] = defaultdict(list)
     digests = images["blob_checksum"].to_pylist() if "blob_checksum" in images.column_names else [None] * len(images)

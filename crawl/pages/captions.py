@@ -31,7 +31,7 @@ class Captions:
         self.by_figure: dict[int, str] = {}
         """The captions that `of_figure` gives."""
         for node in figcaptions:
-            figure = next((above for above in _above(node) if above.tag == "figure"), None)
+            figure = next((above for above in _ancestors(node) if above.tag == "figure"), None)
             if figure is not None and figure.mem_id not in self.by_figure:
                 self.by_figure[figure.mem_id] = self._texts.of(node, _OF_OTHERS)
         self.by_object: dict[int, str] = {}
@@ -60,9 +60,9 @@ class Captions:
 
     def of_figure(self, image: LexborNode) -> str:
         """Return the caption of the innermost figure that an image stands in; empty if there is none."""
-        for above in _above(image):
+        for above in _ancestors(image):
             if above.tag == "figure":
-                return self._given(self.by_figure.get(above.mem_id, ""))
+                return self._count_and_give(self.by_figure.get(above.mem_id, ""))
         return ""
 
     def of_object(self, image: LexborNode) -> str:
@@ -71,16 +71,16 @@ class Captions:
         """
         if (item := self._image_object(image)) is not None:
             self._seen.add(item)
-            return self._given(self.by_object.get(item, ""))
+            return self._count_and_give(self.by_object.get(item, ""))
         return ""
 
     def without_image(self) -> Iterator[tuple[str, str]]:
         """Yield (URL, caption) of ImageObjects in which no image stood that `of_object` was asked for."""
         for item, address in self._addresses.items():
             if item not in self._seen and address and (caption := self.by_object.get(item)):
-                yield address, self._given(caption)
+                yield address, self._count_and_give(caption)
 
-    def _given(self, caption: str) -> str:
+    def _count_and_give(self, caption: str) -> str:
         self._chars += len(caption)
         if self._chars > _MAX_CHARS:
             self.is_cut = True
@@ -90,7 +90,7 @@ class Captions:
     def _image_object(self, node: LexborNode) -> int | None:
         """The innermost microdata item that an element stands in, if that is an ImageObject."""
         scopes = self._scopes
-        for above in _above(node):
+        for above in _ancestors(node):
             id_ = above.mem_id
             if id_ not in scopes:  # attributes may be thousands, and above thousands of images
                 attributes = above.attributes
@@ -106,7 +106,7 @@ class Captions:
         return attributes.get("content") or (self._texts.of(node, _OF_OTHERS) if node.tag != "meta" else "")
 
 
-def _above(node: LexborNode) -> Iterator[LexborNode]:
+def _ancestors(node: LexborNode) -> Iterator[LexborNode]:
     above = node.parent
     for _ in range(_MAX_ABOVE):
         if above is None or above.tag == "body":

@@ -68,11 +68,11 @@ def to_utf8(page: bytes, declared: str | None = None, url: str = "") -> Decoded:
     """
     for mark, name in _BYTE_ORDER_MARKS:
         if page.startswith(mark):
-            return _recoded(page[len(mark) :], name)
-    return _recoded(page, encoding_of(declared) or own_declaration(page) or guess(page, url))
+            return _recode(page[len(mark) :], name)
+    return _recode(page, encoding_of(declared) or own_declaration(page) or guess(page, url))
 
 
-def _recoded(page: bytes, encoding: str) -> Decoded:
+def _recode(page: bytes, encoding: str) -> Decoded:
     if encoding == "utf-8":
         return Decoded(page, encoding)  # the parser replaces what is not UTF-8 by itself
     return Decoded(decode(page, encoding).encode("utf-8", "replace"), encoding)
@@ -86,30 +86,30 @@ def own_declaration(page: bytes) -> str | None:
         if page.startswith(start):
             return name
     head = page[:_PRESCAN_BYTES]
-    return _declared_in(head, as_parser=False) or _of_xml(head) or _declared_later(page)
+    return _declaration_in(head, as_parser=False) or _xml_declaration(head) or _declaration_behind_prescan(page)
 
 
-def _declared_later(page: bytes) -> str | None:
-    return _declared_in(page[:_PARSED_BYTES], as_parser=True) if page[_PRESCAN_BYTES:] else None
+def _declaration_behind_prescan(page: bytes) -> str | None:
+    return _declaration_in(page[:_PARSED_BYTES], as_parser=True) if page[_PRESCAN_BYTES:] else None
 
 
-def _declared_in(data: bytes, *, as_parser: bool) -> str | None:
+def _declaration_in(data: bytes, *, as_parser: bool) -> str | None:
     if b"charset" not in data.lower():  # whatever declares an encoding holds the word
         return None
-    return _meant(next(_declared(data, as_parser=as_parser), None))
+    return _ascii_compatible(next(_declarations(data, as_parser=as_parser), None))
 
 
-def _meant(label: str | None) -> str | None:
+def _ascii_compatible(label: str | None) -> str | None:
     """The encoding that a declaration means: one that could be read as ASCII cannot be UTF-16."""
     return "utf-8" if label in _UTF16 else "windows-1252" if label == "x-user-defined" else label
 
 
-def _of_xml(head: bytes) -> str | None:
+def _xml_declaration(head: bytes) -> str | None:
     match = _XML_DECLARATION.match(head)
-    return _meant(encoding_of(match[2].decode("latin-1"))) if match else None
+    return _ascii_compatible(encoding_of(match[2].decode("latin-1"))) if match else None
 
 
-def _declared(data: bytes, *, as_parser: bool) -> Iterator[str]:
+def _declarations(data: bytes, *, as_parser: bool) -> Iterator[str]:
     """What the metas of some bytes declare, as "prescan a byte stream" finds them, or as a parser meets them: it meets
     none in a script."""
     position = 0
@@ -123,7 +123,7 @@ def _declared(data: bytes, *, as_parser: bool) -> Iterator[str]:
         else:
             if markup["meta"]:
                 attributes, position = _attributes(data, position)
-                if attributes is not None and (encoding := _of_meta(attributes)):
+                if attributes is not None and (encoding := _meta_declaration(attributes)):
                     yield encoding
                 continue
             position = _ALL_ATTRIBUTES.match(data, position).end()  # type: ignore[union-attr]  # it matches nothing, too
@@ -148,7 +148,7 @@ def _attributes(data: bytes, position: int) -> tuple[dict[bytes, bytes] | None, 
     return (attributes, position) if _TAG_END.match(data, position) else (None, len(data))
 
 
-def _of_meta(attributes: dict[bytes, bytes]) -> str | None:
+def _meta_declaration(attributes: dict[bytes, bytes]) -> str | None:
     """What a `<meta>` declares: by its `charset`, or as a pragma by its `content`."""
     if b"charset" in attributes:
         return encoding_of(attributes[b"charset"].decode("latin-1"))

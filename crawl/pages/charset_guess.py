@@ -38,7 +38,7 @@ def guess(page: bytes, url: str = "") -> str:
         page.decode("utf-8")
     except UnicodeDecodeError:
         return _guess_legacy(_ASCII.sub(rb"\1 \2", page)[:_SAMPLE_BYTES], _top_level(url))
-    if page.isascii() and b"\x1b" in page and _detected(page[:_SAMPLE_BYTES], None) == "iso-2022-jp":
+    if page.isascii() and b"\x1b" in page and _detect(page[:_SAMPLE_BYTES], None) == "iso-2022-jp":
         return "iso-2022-jp"
     return "utf-8"
 
@@ -46,14 +46,14 @@ def guess(page: bytes, url: str = "") -> str:
 def _guess_legacy(sample: bytes, domain: bytes | None) -> str:
     if _is_damaged_utf8(sample):
         return "utf-8"
-    encoding = _detected(sample, domain)
+    encoding = _detect(sample, domain)
     if encoding == _DEFAULT:
         return encoding
     letters = _SIGN.sub(b" ", sample)
-    return encoding if _LETTER.search(letters) and _detected(letters, domain) != _DEFAULT else _DEFAULT
+    return encoding if _LETTER.search(letters) and _detect(letters, domain) != _DEFAULT else _DEFAULT
 
 
-def _detected(sample: bytes, domain: bytes | None) -> str:
+def _detect(sample: bytes, domain: bytes | None) -> str:
     name = chardetng_py.detect(sample, tld=domain).lower()
     return _NAMES.get(name, name)
 

@@ -183,11 +183,11 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         queries.append("figcaption")
     if holds_objects and "json-ld" in text_sources:
         queries.append(_JSON_LD)
-    by_tag, images = _by_tag(tree.css(", ".join(queries)))  # one walk through the tree for all
+    by_tag, images = _group_by_tag(tree.css(", ".join(queries)))  # one walk through the tree for all
     html = tree.root  # <html>, which a parser makes where a page has none
     if by_tag["template"] and html is not None:
         for fragment in html.template_fragments():
-            inside, inside_images = _by_tag(fragment.css(", ".join([_IMAGES, *_AMP, "figcaption"])))
+            inside, inside_images = _group_by_tag(fragment.css(", ".join([_IMAGES, *_AMP, "figcaption"])))
             images += inside_images
             by_tag["figcaption"] += inside["figcaption"]
     own = html.attributes if html is not None else {}
@@ -221,7 +221,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         is_simplified |= len(limit_texts(named)) < len(named)
     if "link" in text_sources:
         texts_of_links = RenderedTexts()
-        parsed.add(text_sources.index("link"), _linked(tree, texts_of_links))
+        parsed.add(text_sources.index("link"), _links_to_images(tree, texts_of_links))
         is_simplified |= texts_of_links.is_cut
     parsed.is_simplified = is_simplified or captions.is_cut
     return parsed
@@ -263,7 +263,9 @@ def _list_images(
         column += [""] * (len(urls) - len(column))
 
 
-def _by_tag(nodes: Iterable[LexborNode]) -> tuple[defaultdict[str, list[LexborNode]], list[tuple[str, LexborNode]]]:
+def _group_by_tag(
+    nodes: Iterable[LexborNode],
+) -> tuple[defaultdict[str, list[LexborNode]], list[tuple[str, LexborNode]]]:
     """Nodes by the name of their tag, in their order; and images alone, with the names of their tags."""
     by_tag: defaultdict[str, list[LexborNode]] = defaultdict(list)
     images: list[tuple[str, LexborNode]] = []
@@ -306,7 +308,7 @@ def _meta(attributes: Mapping[str, str | None]) -> tuple[str, str] | None:
     return name, attributes.get("content") or ""
 
 
-def _linked(tree: LexborHTMLParser, texts: RenderedTexts) -> Iterator[tuple[str, str]]:
+def _links_to_images(tree: LexborHTMLParser, texts: RenderedTexts) -> Iterator[tuple[str, str]]:
     """(URL, text) of the links that lead to image files and have a text."""
     for node in tree.css("a[href]"):
         address = _address(node)

@@ -182,23 +182,23 @@ def largest_of(srcset: str) -> tuple[str, int]:
 
 def grade_of(url: str) -> int:
     """Return the grade of an address as written."""
-    return NONE if not url or len(url) > MAX_URL_CHARS else _graded(url)
+    return NONE if not url or len(url) > MAX_URL_CHARS else _grade(url)
 
 
 @lru_cache(maxsize=256)  # all images of a page may have one stand-in
-def _graded(url: str) -> int:
+def _grade(url: str) -> int:
     if _NOT_HTTP.match(url):  # first, for inlined images are long
         return LESSER if url[:4].lower() == "ftp:" and not _is_no_address(url) else NONE
     if _is_no_address(url):
         return NONE
     if _is_named_as_stand_in(url):
         return STANDS_IN
-    if _NOT_STORED.search(_without_query(url)) or _is_preview(url):
+    if _NOT_STORED.search(_strip_query(url)) or _is_preview(url):
         return LESSER
     return IMAGE_FILE if url.endswith(_COMMON_ENDINGS) or _IMAGE_FILE.search(url) else PLAUSIBLE
 
 
-def _without_query(url: str) -> str:
+def _strip_query(url: str) -> str:
     return url.partition("?")[0].partition("#")[0]
 
 
@@ -235,7 +235,7 @@ def _is_named_as_stand_in(src: str) -> bool:
     """Return whether it is. In the formats of drawings other words may stand before those that name a stand-in
     (`theme_blank.gif`); a photo is one if it is named by nothing else. So `lazy-dog.jpg` is none.
     """
-    stem, _, ending = _without_query(src[:MAX_URL_CHARS]).rpartition("/")[2].lower().rpartition(".")
+    stem, _, ending = _strip_query(src[:MAX_URL_CHARS]).rpartition("/")[2].lower().rpartition(".")
     if (ending not in _DRAWINGS and ending not in _PHOTOS) or not _ROOT.search(stem):
         return False
     words = _SEPARATORS.split(stem)
@@ -261,7 +261,7 @@ def _is_more_than_a_word(value: str) -> bool:
 
 
 def _is_of_another_kind(url: str) -> bool:
-    return _NOT_AN_IMAGE.search(_without_query(url)) is not None
+    return _NOT_AN_IMAGE.search(_strip_query(url)) is not None
 
 
 def _width_of(url: str) -> int:
@@ -345,13 +345,15 @@ def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tupl
         if len(rest):
             first_values, shown = values.take(pa.array(rest)), others.take(pa.array(rest))
             is_sized = np.array(pc.match_substring_regex(first_values, _SIZED), bool)
-            replaces[rest] = ~is_sized & np.array(pc.not_equal(_before_query(first_values), _before_query(shown)), bool)
+            replaces[rest] = ~is_sized & np.array(
+                pc.not_equal(_strip_queries(first_values), _strip_queries(shown)), bool
+            )
         is_of_another_kind = np.array(pc.match_substring_regex(values, _OF_ANOTHER_KIND), bool)
         shows_lazy[files] = replaces & ~is_of_another_kind & ~_are_doubtful(values)
     return shows_src, shows_lazy
 
 
-def _before_query(urls: pa.Array) -> pa.Array:
+def _strip_queries(urls: pa.Array) -> pa.Array:
     return pc.list_element(pc.split_pattern(urls, "?", max_splits=1), 0)
 
 

@@ -82,7 +82,7 @@ class Places:
 
     def of(self, parent: LexborNode | None, attributes: Mapping[str, str | None]) -> Place:
         """Return where an element stands, whose parent and own attributes are given."""
-        part, link, first, second, third = self._inside(parent)
+        part, link, first, second, third = self._place_inside(parent)
         get = attributes.get
         width, height, class_ = get("width"), get("height"), get("class")
         return Place(
@@ -93,7 +93,7 @@ class Places:
             pixels(height) if height else None,
         )
 
-    def _inside(self, node: LexborNode | None) -> _Around:
+    def _place_inside(self, node: LexborNode | None) -> _Around:
         """What holds in an element. In one loop, without a call for each element: a page has thousands."""
         known = self._known
         path = []

@@ -81,20 +81,20 @@ def with_query_encoded(url: str, encoding: str) -> str:
     match = _QUERY.fullmatch(url)
     if match is None or match[2].isascii() or encoding in _UTF8:
         return url
-    return match[1] + quote(_encoded(re.sub("[\t\n\r]", "", match[2]), encoding), _AS_IT_IS) + match[3]
+    return match[1] + quote(_encode(re.sub("[\t\n\r]", "", match[2]), encoding), _AS_IT_IS) + match[3]
 
 
-def _encoded(text: str, encoding: str) -> bytes:
+def _encode(text: str, encoding: str) -> bytes:
     if encoding == "iso-2022-jp":
         return _iso_2022_jp(text)
     characters = _characters(encoding)
     return b"".join(
-        character.encode() if character < "\x80" else characters.get(character) or _unknown(character, encoding)
+        character.encode() if character < "\x80" else characters.get(character) or _html_reference(character, encoding)
         for character in text
     )
 
 
-def _unknown(character: str, encoding: str) -> bytes:
+def _html_reference(character: str, encoding: str) -> bytes:
     """The HTML reference of a character that an encoding does not have."""
     if encoding == "gb18030" and character != "\ue5e5":
         return b"\x81\x35\xf4\x37" if character == "\ue7c7" else character.encode("gb18030")
@@ -126,7 +126,7 @@ def _iso_2022_jp(text: str) -> bytes:
     parts, state = [], b"(B"
     for character in text.translate(_FULL_WIDTH):
         if character in "\x0e\x0f\x1b":
-            wanted, written = b"(B" if state == b"$B" else state, _unknown("\ufffd", "")
+            wanted, written = b"(B" if state == b"$B" else state, _html_reference("\ufffd", "")
         elif character < "\x80":
             wanted = b"(J" if state == b"(J" and character not in "\\~" else b"(B"
             written = character.encode()
@@ -135,7 +135,7 @@ def _iso_2022_jp(text: str) -> bytes:
         elif (pair := _characters("euc-jp").get(character)) is not None:
             wanted, written = b"$B", bytes(byte & 0x7F for byte in pair)
         else:
-            wanted, written = b"(B" if state == b"$B" else state, _unknown(character, "")
+            wanted, written = b"(B" if state == b"$B" else state, _html_reference(character, "")
         parts += [b"\x1b" + wanted, written] if wanted != state else [written]
         state = wanted
     return b"".join(parts if state == b"(B" else [*parts, b"\x1b(B"])

@@ -131,7 +131,7 @@ def _open_at_most(page: bytes, begins: np.ndarray, enough: int) -> int:
         behind[inside] = np.searchsorted(quotes, closing[indices[inside]])
     is_start &= (closing[indices] < following) & _leaves_none_open(signs, quotes, first, behind)
     stays = np.ones(len(begins), bool)
-    stays[_void(names[:, 0], signs, begins, np.flatnonzero(is_start))] = False
+    stays[_is_void(names[:, 0], signs, begins, np.flatnonzero(is_start))] = False
     left -= len(begins) - int(np.count_nonzero(stays))
     for _ in range(_MAX_ROUNDS):
         begins, ends, is_start, is_end = begins[stays], ends[stays], is_start[stays], is_end[stays]
@@ -177,7 +177,7 @@ def _leaves_none_open(signs: np.ndarray, quotes: np.ndarray, first: np.ndarray, 
     return is_pair
 
 
-def _void(names: np.ndarray, signs: np.ndarray, begins: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _is_void(names: np.ndarray, signs: np.ndarray, begins: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Which of some start tags, by their numbers, are of elements without content, even in SVG."""
     first_bytes = names[begins[starts] + 1]
     tags = []
@@ -293,7 +293,7 @@ def simplify_page(page: bytes) -> bytes:
             parts.append(page[position:begin])
         tag = _TAG.match(page, begin)
         if tag is None:
-            position = _behind_no_tag(page, begin, parts)
+            position = _end_of_no_tag(page, begin, parts)
             continue
         position = tag.end()
         if page[position - 1] != ord(">"):
@@ -314,23 +314,23 @@ def simplify_page(page: bytes) -> bytes:
                 parts += (b'<script type="application/ld+json">', page[position:behind], b"</script>")
             position = behind
         elif name in _VOID:
-            parts.append(_kept(tag))
+            parts.append(_cut_attributes(tag))
         elif name in (b"amp-img", b"amp-anim"):
-            parts += (_kept(tag), b"</", name, b">")
+            parts += (_cut_attributes(tag), b"</", name, b">")
         elif name in _NESTED:
             if name == b"a" and above[-1:] == [b"a"]:
                 _close(name, above, parts)
-            parts.append(_kept(tag))
+            parts.append(_cut_attributes(tag))
             if len(above) < _MAX_DEPTH and not (name == b"a" and name in above):
                 above.append(name)
             else:
                 parts += (b"</", name, b">")
         elif name == b"html" and (merged := merged + 1) <= _MAX_MERGED:
-            parts.append(_kept(tag))
+            parts.append(_cut_attributes(tag))
     return b"".join(parts)
 
 
-def _behind_no_tag(page: bytes, begin: int, parts: list[bytes]) -> int:
+def _end_of_no_tag(page: bytes, begin: int, parts: list[bytes]) -> int:
     """Where a comment ends, or text; a `<` in it stays text beside whatever follows it."""
     if page.startswith(b"<!--", begin):
         end = _COMMENT_END.search(page, begin + 2)
@@ -351,7 +351,7 @@ def _close(name: bytes, above: list[bytes], parts: list[bytes]) -> None:
             break
 
 
-def _kept(tag: re.Match[bytes]) -> bytes:
+def _cut_attributes(tag: re.Match[bytes]) -> bytes:
     """A tag with its first attributes."""
     if len(tag[3]) <= 2 * _MAX_ATTRIBUTES:
         return tag[0]

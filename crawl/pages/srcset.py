@@ -55,12 +55,12 @@ def image_sources(srcset: str) -> Iterator[ImageSource]:
             rest = _DESCRIPTORS.match(srcset, position)
             assert rest is not None, "it matches nothing, too"
             descriptors, position = rest[0], rest.end()
-        source = _described(url, descriptors)
+        source = _parse_descriptors(url, descriptors)
         if source is not None:
             yield source
 
 
-def _described(url: str, descriptors: str) -> ImageSource | None:
+def _parse_descriptors(url: str, descriptors: str) -> ImageSource | None:
     width = height = density = None
     for descriptor in filter(None, _SPACE.split(descriptors)):
         if match := _WIDTH.fullmatch(descriptor):

@@ -47,10 +47,10 @@ def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losse
         TableError: it has no such columns.
     """
     blocks = whole_lines(read, losses)
-    line, rest = _first_line(blocks)
+    line, rest = _read_first_line(blocks)
     named = _SEPARATOR.fullmatch(line.decode("utf-8", "replace"))
     if named:
-        line, rest = _first_line(chain([rest], blocks))
+        line, rest = _read_first_line(chain([rest], blocks))
     delimiters = (named[1],) if named else _DELIMITERS
     delimiter, names, is_header = _layout(line.decode("utf-8", "replace"), columns, delimiters)
     chosen = choose(names, columns)
@@ -60,16 +60,16 @@ def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losse
         blocks = quoted_rows(blocks, delimiter.encode(), len(names), chosen[0])
     row = 0
     for block in blocks:
-        table = _parsed(block, delimiter, len(names), chosen, is_quoted=is_quoted, losses=losses)
+        table = _parse_block(block, delimiter, len(names), chosen, is_quoted=is_quoted, losses=losses)
         urls, texts = (table.column(number).combine_chunks().cast(pa.string()) for number in range(2))
         if not is_quoted:
-            urls, texts = _without_quoted(urls, texts, losses)
+            urls, texts = _drop_quoted(urls, texts, losses)
         if len(urls):
             yield TableBatch.of_one_text(row, urls, texts)
             row += len(urls)
 
 
-def _first_line(blocks: Iterator[bytes]) -> tuple[bytes, bytes]:
+def _read_first_line(blocks: Iterator[bytes]) -> tuple[bytes, bytes]:
     """The first line that is neither empty nor a comment, and what follows it in its block."""
     for block in blocks:
         while block:
@@ -104,7 +104,7 @@ def _layout(line: str, columns: Columns, delimiters: Sequence[str]) -> tuple[str
     if any(_WRITTEN_ADDRESS.match(cell.strip()) for cell in cells):
         raise TableError(
             "has no header: its first line is a row already; name its columns, in their order, in extract.columns, "
-            f"such as [{', '.join(_guessed(cells, columns))}]"
+            f"such as [{', '.join(_guess_columns(cells, columns))}]"
         )
     return delimiter, cells, True
 
@@ -116,7 +116,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return line.split(delimiter)
 
 
-def _guessed(cells: Sequence[str], columns: Columns) -> list[str]:
+def _guess_columns(cells: Sequence[str], columns: Columns) -> list[str]:
     """Names for the cells of a row: the first address, and the longest of the others as the text."""
     url = next(number for number, cell in enumerate(cells) if _WRITTEN_ADDRESS.match(cell.strip()))
     others = [number for number in range(len(cells)) if number != url]
@@ -125,7 +125,7 @@ def _guessed(cells: Sequence[str], columns: Columns) -> list[str]:
     return [names.get(number, f"column_{number + 1}") for number in range(len(cells))]
 
 
-def _parsed(
+def _parse_block(
     block: bytes, delimiter: str, width: int, chosen: tuple[int, int], *, is_quoted: bool, losses: Losses
 ) -> pa.Table:
     """The two columns of the rows of a block of whole rows; rows of another width are counted."""
@@ -159,7 +159,7 @@ def _parsed(
         return _NO_ROWS
 
 
-def _without_quoted(urls: pa.Array, texts: pa.Array, losses: Losses) -> tuple[pa.Array, pa.Array]:
+def _drop_quoted(urls: pa.Array, texts: pa.Array, losses: Losses) -> tuple[pa.Array, pa.Array]:
     """Rows whose address is one; in quotation marks it is none, and so are other values of its file."""
     quoted = pc.starts_with(urls, '"')
     count = pc.sum(quoted).as_py() or 0
@@ -183,10 +183,10 @@ def quoted_rows(blocks: Iterator[bytes], delimiter: bytes, width: int, url: int)
     held = b""
     for block in blocks:
         data = held + block
-        clean, position = quotes.closed(data, is_end=False)
+        clean, position = quotes.close_quotes(data, is_end=False)
         held = data[position:]
         yield clean
-    yield quotes.closed(held, is_end=True)[0]
+    yield quotes.close_quotes(held, is_end=True)[0]
 
 
 class _Quotes:
@@ -202,7 +202,7 @@ class _Quotes:
         )
         self._edge = re.compile(edge)
 
-    def closed(self, data: bytes, *, is_end: bool) -> tuple[bytes, int]:
+    def close_quotes(self, data: bytes, *, is_end: bool) -> tuple[bytes, int]:
         """Whole rows from the beginning of one on, with every quote closed, and where the first begins that is left.
 
         Args:

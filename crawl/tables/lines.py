@@ -91,7 +91,7 @@ def whole_lines(read: Callable[[int], bytes], losses: Losses) -> Iterator[bytes]
     """
     held = b""  # the beginning of a line
     is_inside = False  # a line goes on that is too long
-    while block := _gathered(read):
+    while block := _next_block(read):
         held += block
         # A carriage return at the end may be half of a line end.
         data, held = (held[:-1], b"\r") if held.endswith(b"\r") else (held, b"")
@@ -104,18 +104,18 @@ def whole_lines(read: Callable[[int], bytes], losses: Losses) -> Iterator[bytes]
             data, is_inside = data[end + 1 :], False
         cut = data.rfind(b"\n") + 1
         held = data[cut:] + held
-        yield from _fitting(data[:cut], losses)
+        yield from _drop_long_lines(data[:cut], losses)
         if len(held) > MAX_LINE_BYTES:
             losses.rows[_TOO_LONG] += 1
             held, is_inside = b"", True
     if held and not is_inside:
-        yield from _fitting(held.rstrip(b"\r") + b"\n", losses)
+        yield from _drop_long_lines(held.rstrip(b"\r") + b"\n", losses)
 
 
 _TOO_LONG = f"of more than {MAX_LINE_BYTES:,} bytes"
 
 
-def _gathered(read: Callable[[int], bytes]) -> bytes:
+def _next_block(read: Callable[[int], bytes]) -> bytes:
     """The next _BLOCK_BYTES, fewer only at the end."""
     parts: list[bytes] = []
     length = 0
@@ -125,7 +125,7 @@ def _gathered(read: Callable[[int], bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _fitting(data: bytes, losses: Losses) -> Iterator[bytes]:
+def _drop_long_lines(data: bytes, losses: Losses) -> Iterator[bytes]:
     """Whole lines without those that are too long."""
     begin = position = 0
     while len(data) - position > MAX_LINE_BYTES:
@@ -134,14 +134,14 @@ def _fitting(data: bytes, losses: Losses) -> Iterator[bytes]:
             position = end
             continue
         if position > begin:
-            yield _valid(data[begin:position])
+            yield _to_valid_utf8(data[begin:position])
         losses.rows[_TOO_LONG] += 1
         begin = position = data.find(b"\n", position) + 1
     if begin < len(data):
-        yield _valid(data[begin:])
+        yield _to_valid_utf8(data[begin:])
 
 
-def _valid(data: bytes) -> bytes:
+def _to_valid_utf8(data: bytes) -> bytes:
     """A text as UTF-8; bytes that are not become U+FFFD."""
     try:
         data.decode()

@@ -85,13 +85,13 @@ def _is_plain(type_: pa.DataType) -> bool:
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Part a batch so that its values, each written out, have about as many bytes as a batch may have."""
-    size = sum(_written_out(column) for column in batch.columns)
+    size = sum(_decoded_bytes(column) for column in batch.columns)
     step = max(1, min(batch.num_rows, _BATCH_BYTES * batch.num_rows // max(1, size)))
     for at in range(0, batch.num_rows, step):
         yield batch.slice(at, step)
 
 
-def _written_out(column: pa.Array) -> int:
+def _decoded_bytes(column: pa.Array) -> int:
     if not types.is_dictionary(column.type) or not _is_plain(column.type.value_type):
         return int(column.nbytes)
     lengths = pc.min_element_wise(pc.binary_length(column.dictionary), _MAX_CHARS).cast(pa.int64())

@@ -74,7 +74,7 @@ class WatImages:
         self._pages.append(_NOWHERE)
         try:
             for number, begin in odd:
-                self._odd[number] = _odd_link(block, begin)
+                self._odd[number] = _decode_odd_link(block, begin)
         except UNREADABLE:
             return False
         return True
@@ -92,10 +92,10 @@ class WatImages:
         is_src, is_lazy = what_is_clear(
             urls.take(pa.array(several)), lazy, (image_links.states[several] & NAMES_LAZY) > 0
         )
-        urls = _replaced(urls, several[is_lazy], lazy.filter(pa.array(is_lazy)))
+        urls = _replace_rows(urls, several[is_lazy], lazy.filter(pa.array(is_lazy)))
         unclear = np.concatenate([several[~is_lazy & ~is_src], np.flatnonzero(image_links.states & SILENT)])
         json = image_links.json.take(pa.array(unclear)).to_pylist()
-        links = self._odd | dict(zip(unclear.tolist(), map(_plain_link, json), strict=True))
+        links = self._odd | dict(zip(unclear.tolist(), map(_decode_link, json), strict=True))
         pages = np.array(self._pages, np.int64)
         counts = image_links.silent[pages != _NOWHERE].sum(axis=0)
         page = pages[image_links.owners]
@@ -111,26 +111,28 @@ class WatImages:
         rows, kept = np.array(linked, np.int64), page != _NOWHERE
         return Images(
             page[kept],
-            _replaced(urls, rows, to_arrow([_shown(links[number]) for number in linked])).filter(pa.array(kept)),
-            _replaced(_utf8(image_links.alts), rows, to_arrow([links[row].alt for row in linked])).filter(
+            _replace_rows(urls, rows, to_arrow([_shown_url(links[number]) for number in linked])).filter(
                 pa.array(kept)
             ),
-            _replaced(_utf8(image_links.titles), rows, to_arrow([links[row].title for row in linked])).filter(
+            _replace_rows(_utf8(image_links.alts), rows, to_arrow([links[row].alt for row in linked])).filter(
                 pa.array(kept)
             ),
-            _resized(image_links.sizes, rows, [links[row].place for row in linked])[kept],
+            _replace_rows(_utf8(image_links.titles), rows, to_arrow([links[row].title for row in linked])).filter(
+                pa.array(kept)
+            ),
+            _resize_rows(image_links.sizes, rows, [links[row].place for row in linked])[kept],
             *counts.tolist(),
         )
 
 
-def _plain_link(json: bytes) -> Link:
+def _decode_link(json: bytes) -> Link:
     try:
         return _LINK.decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError):  # not UTF-8
         return _LINK.decode(json.decode("utf-8", "replace"))
 
 
-def _odd_link(block: bytes | bytearray, begin: int) -> Link:
+def _decode_odd_link(block: bytes | bytearray, begin: int) -> Link:
     """Raises msgspec.DecodeError or UnicodeDecodeError."""
     try:
         return _LINK.decode(block[begin : block.find(b"}", begin) + 1])
@@ -138,11 +140,11 @@ def _odd_link(block: bytes | bytearray, begin: int) -> Link:
         return _LINK.decode(block[begin : block.find(_NEXT, begin)])
 
 
-def _shown(link: Link) -> str:
+def _shown_url(link: Link) -> str:
     return (link.shown() if link.names_others else link.url or "").strip()
 
 
-def _replaced(strings: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+def _replace_rows(strings: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
     """rows: ascending."""
     if not len(rows):
         return strings
@@ -151,7 +153,7 @@ def _replaced(strings: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array
     return pc.replace_with_mask(strings, pa.array(mask), values)
 
 
-def _resized(sizes: np.ndarray, rows: np.ndarray, places: list[Place]) -> np.ndarray:
+def _resize_rows(sizes: np.ndarray, rows: np.ndarray, places: list[Place]) -> np.ndarray:
     """rows: ascending."""
     if not len(rows):
         return sizes

@@ -56,10 +56,12 @@ def with_references_decoded(block: bytes | bytearray, date: str | None) -> bytes
     except UNREADABLE:  # to be read leniently, as far as it goes
         html_part = bytes(block[start:])
     position = block.find(html_part, start)
-    return b"".join((block[:position], _REFERENCE.sub(_decoded, html_part), block[position + len(html_part) :]))
+    return b"".join(
+        (block[:position], _REFERENCE.sub(_decode_reference, html_part), block[position + len(html_part) :])
+    )
 
 
-def _decoded(reference: re.Match[bytes]) -> bytes:
+def _decode_reference(reference: re.Match[bytes]) -> bytes:
     """A character in a string of JSON, by the rules for attributes: `&copy=` in an address is a parameter of it."""
     name, follows = reference[1], reference[2]
     written = reference[0].removesuffix(follows).decode("ascii")

@@ -236,7 +236,7 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
         page.add(text_sources.index("og"), limit_texts(named))
         page.is_simplified = len(limit_texts(named)) < len(named)
     if "link" in text_sources:
-        page.add(text_sources.index("link"), _linked(links))
+        page.add(text_sources.index("link"), _links_to_images(links))
     return page
 
 
@@ -260,7 +260,7 @@ def _list_images(page: Page, images: list[Link], text_sources: Sequence[str]) ->
     page.urls = [(link.url or "").strip() for link in linked]
     page.places = {number: place for number, link in enumerate(linked) if (place := link.place) != NOWHERE}
     page.choices = {number: link for number, link in enumerate(linked) if link.names_others}
-    page.texts = [_TEXTS.get(name, _none)(linked) for name in text_sources]
+    page.texts = [_TEXTS.get(name, _empty_texts)(linked) for name in text_sources]
 
 
 def _alt(links: list[Link]) -> list[str]:
@@ -271,14 +271,14 @@ def _title(links: list[Link]) -> list[str]:
     return [link.title or "" for link in links]
 
 
-def _none(links: list[Link]) -> list[str]:
+def _empty_texts(links: list[Link]) -> list[str]:
     return [""] * len(links)
 
 
 _TEXTS = {"alt": _alt, "title": _title}
 
 
-def _linked(links: list[Link]) -> Iterator[tuple[str, str]]:
+def _links_to_images(links: list[Link]) -> Iterator[tuple[str, str]]:
     """(URL, text) of the links that lead to image files and have a text."""
     for link in links:
         if link.path == _ANCHOR and link.url and (text := (link.text or "").strip()) and names_image(link.url.strip()):
@@ -315,10 +315,10 @@ def _lenient(block: bytes | bytearray) -> _Wat:
         clean["HTML-Metadata"] = {
             "Head": {
                 **_strings({"Base": head.get("Base")}),
-                "Metas": _all_strings(head.get("Metas")),
-                "Link": _all_strings(head.get("Link")),
+                "Metas": _string_attributes(head.get("Metas")),
+                "Link": _string_attributes(head.get("Link")),
             },
-            "Links": _all_strings(html.get("Links")),
+            "Links": _string_attributes(html.get("Links")),
         }
     envelope: dict[str, Any] = {"WARC-Header-Metadata": header, "Payload-Metadata": {}}
     if response:
@@ -335,5 +335,5 @@ def _strings(data: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in data.items() if isinstance(value, (str, int))}
 
 
-def _all_strings(data: Any) -> list[dict[str, str]]:
+def _string_attributes(data: Any) -> list[dict[str, str]]:
     return [_strings(item) for item in data if isinstance(item, dict)] if isinstance(data, list) else []

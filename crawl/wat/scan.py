@@ -39,7 +39,7 @@ _MAX_DIGITS = 5
 _DELETE = 0x7F  # the first byte that is no printable ASCII
 
 
-def _compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
+def _compile(signature: str) -> Callable[[Callable[..., Any]], Any]:
     def compiled(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(signature, cache=True)(function)
@@ -49,7 +49,7 @@ def _compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return compiled
 
 
-@_compiled("boolean(Array(uint8, 1, 'C', readonly=True), Array(uint8, 1, 'C', readonly=True), int64, int64)")
+@_compile("boolean(Array(uint8, 1, 'C', readonly=True), Array(uint8, 1, 'C', readonly=True), int64, int64)")
 def _is(word, block, begin, end):  # type: ignore[no-untyped-def]
     if end - begin != len(word) or begin < 0:
         return False
@@ -59,7 +59,7 @@ def _is(word, block, begin, end):  # type: ignore[no-untyped-def]
     return True
 
 
-@_compiled("boolean(Array(uint8, 1, 'C', readonly=True), int64, int64)")
+@_compile("boolean(Array(uint8, 1, 'C', readonly=True), int64, int64)")
 def _is_inlined(block, begin, end):  # type: ignore[no-untyped-def]
     if end - begin < len(_INLINED):
         return False
@@ -69,7 +69,7 @@ def _is_inlined(block, begin, end):  # type: ignore[no-untyped-def]
     return True
 
 
-@_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64, int64)")
+@_compile("int64(Array(uint8, 1, 'C', readonly=True), int64, int64)")
 def _pixels(block, begin, end):  # type: ignore[no-untyped-def]
     """The number that a width or height begins with, as `crawl.pages.places.pixels` has it; -1 if it says none."""
     number, position = 0, begin
@@ -80,7 +80,7 @@ def _pixels(block, begin, end):  # type: ignore[no-untyped-def]
     return number if is_number and (position == end or block[position] == _P or block[position] == _DOT) else -1
 
 
-@_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64)")
+@_compile("int64(Array(uint8, 1, 'C', readonly=True), int64)")
 def _end_of_plain(block, position):  # type: ignore[no-untyped-def]
     """Where the first quotation mark, escape or control character stands; the block's end if none does."""
     while (
@@ -93,7 +93,7 @@ def _end_of_plain(block, position):  # type: ignore[no-untyped-def]
     return position
 
 
-@_compiled(
+@_compile(
     "int64(Array(uint8, 1, 'C', readonly=True), int64[::1], int64, uint8[:, ::1], int32[:, ::1], int32[:, ::1],"
     " int64[::1], int64[:, ::1])"
 )
@@ -234,10 +234,10 @@ class ImageLinkReader:
 
     def _make_room(self, size: int, rows: int) -> None:
         if np.max(self._used[1:]) + size > self._strings.shape[1]:
-            self._strings = _longer(self._strings, size, axis=1)
+            self._strings = _grow(self._strings, size, axis=1)
         if self._used[0] + rows > len(self._rows):
-            self._ends = _longer(self._ends, rows, axis=1)
-            self._rows = _longer(self._rows, rows)
+            self._ends = _grow(self._ends, rows, axis=1)
+            self._rows = _grow(self._rows, rows)
         if self._records == len(self._silent):
             self._silent = np.concatenate([self._silent, np.zeros_like(self._silent)])
 
@@ -255,7 +255,7 @@ class ImageLinkReader:
         )
 
 
-def _longer(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:
+def _grow(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:
     """Twice as long, and as much longer as is asked for; the rest holds anything."""
     length = array.shape[axis]
     shape = list(array.shape)

@@ -211,14 +211,14 @@ class Client:
 
     async def _heed_links(self, answer: Response) -> Wish | None:
         """Refuse what a license that the answer names does not allow; what is asked by one, if that cannot be read."""
-        named = self._named(answer.headers, answer.url)
+        named = self._named_licenses(answer.headers, answer.url)
         try:
             return await self.licenses.check(named, answer.url) if named else None
         except BaseException:
             self.let_go(answer)
             raise
 
-    def _named(self, headers: CIMultiDictProxy[str], url: str) -> list[tuple[str, str]]:
+    def _named_licenses(self, headers: CIMultiDictProxy[str], url: str) -> list[tuple[str, str]]:
         return licenses(self.config, lambda name: headers.getall(name, ()), url)
 
     def _redirect(self, answer: Response) -> str:
@@ -316,7 +316,7 @@ class Client:
                 body, is_large, unread = b"", False, None
                 if check is not None and (status // 100 == 2 or status == 304):
                     unread = check(answer.headers)
-                    self.licenses.refuse_known(self._named(answer.headers, url), url)
+                    self.licenses.refuse_known(self._named_licenses(answer.headers, url), url)
                     part = part_of(status, answer.headers.get("Content-Range", ""))
                     if part is not None:
                         raise Refused("connection_failed", f"206: a part alone, {part[:100]}", may_pass=True)

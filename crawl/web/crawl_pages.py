@@ -142,7 +142,7 @@ class _Crawl:
             answer = answers[url]
             if isinstance(answer, Refused):
                 self._refused.append((url, answer.outcome, answer.detail))
-            elif not self._wanted(answer.url):
+            elif not self._is_wanted(answer.url):
                 self._refused.append((url, "off_site", f"a redirect to {answer.url}"))
             elif sniff(answer.body) is not None:
                 self._refused.append((url, "not_a_page", "an image, whatever its Content-Type says"))
@@ -153,10 +153,10 @@ class _Crawl:
                 self._bytes += len(answer.body)
                 self._archive.write(answer)
                 declared = charset(answer.headers.get("Content-Type", ""))
-                next_level.update(link for link in links(answer.body, answer.url, declared) if self._wanted(link))
+                next_level.update(link for link in links(answer.body, answer.url, declared) if self._is_wanted(link))
         return next_level
 
-    def _wanted(self, url: str) -> bool:
+    def _is_wanted(self, url: str) -> bool:
         return self._hosts is None or hostname(url) in self._hosts
 
 

@@ -119,10 +119,10 @@ async def _fetch(
     loop = asyncio.get_running_loop()
 
     async def record(url: str, answer: Response | Refused, attempts: int) -> None:
-        observations[url] = await observed(url, answer, attempts)
+        observations[url] = await to_observation(url, answer, attempts)
         done(observations[url])
 
-    async def observed(url: str, answer: Response | Refused, attempts: int) -> Observation:
+    async def to_observation(url: str, answer: Response | Refused, attempts: int) -> Observation:
         if isinstance(answer, Refused):
             return observe(
                 url,

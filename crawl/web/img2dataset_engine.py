@@ -71,7 +71,7 @@ def fetch(
         with ThreadPool(config.concurrency) as pool:
             for (number, stream, error), refused, wish, licenses in pool.imap_unordered(
                 lambda row: (
-                    _with(asked.by(download, row), partial(ingest_watched, ingest, row[1])),
+                    _with_ingested(asked.by(download, row), partial(ingest_watched, ingest, row[1])),
                     asked.refused,
                     asked.wish,
                     asked.licenses,
@@ -102,7 +102,7 @@ def fetch(
     return [observations[url] for url in urls]
 
 
-def _with(
+def _with_ingested(
     answer: tuple[int, Any, str | None], ingest: Callable[[bytes], Ingested | RefusedBody]
 ) -> tuple[int, tuple[Ingested | RefusedBody, int] | None, str | None]:
     """A download with its bytes ingested, in the thread that got them."""

@@ -111,7 +111,7 @@ class _Visit:
 
     async def run(self, urls: list[str]) -> None:
         """Visit the addresses, to the end of the last."""
-        for url in self._ordered(urls):
+        for url in self._order_addresses(urls):
             address = _Address(url, self._config.timeout_s)
             self._queue(address).waiting.append(address)
         self._unfinished = len(urls)
@@ -126,7 +126,7 @@ class _Visit:
             self._changed.clear()
             await self._changed.wait()
 
-    def _ordered(self, urls: list[str]) -> list[str]:
+    def _order_addresses(self, urls: list[str]) -> list[str]:
         """Order addresses by host and site, those with most addresses first; within a site in the order of a
         hash, so that a folder of dead links is not taken for a dead site.
         """
@@ -256,7 +256,7 @@ class _Visit:
                 address.moved_at = self._loop.time()
                 self._put_back(address)
             else:
-                await self._ended(address, answer)
+                await self._end_attempt(address, answer)
         queue.host.active -= 1
         if address.is_slow:
             address.is_slow = False
@@ -273,7 +273,7 @@ class _Visit:
             self._active -= 1
             self._changed.set()
 
-    async def _ended(self, address: _Address, answer: Response | Refused) -> None:
+    async def _end_attempt(self, address: _Address, answer: Response | Refused) -> None:
         """An attempt has come to an end: there is another, or this was the last."""
         if isinstance(answer, Refused) and answer.may_pass and self._config.attempts > 1:
             site = self._client.site(address.journey.url)

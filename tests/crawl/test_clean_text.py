@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.clean_text import _UNSETTLED, MAX_TEXT_CHARS, _as_re2, _mojibake, clean_text, clean_texts, without_templates
+from crawl.clean_text import _UNSETTLED, MAX_TEXT_CHARS, _mojibake, _to_re2, clean_text, clean_texts, without_templates
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,11 @@ def test_mojibake_has_a_pattern_of_its_own_and_a_wider_one_if_ftfys_cannot_be_re
     column = pa.array(["größer", "Medellín", "Фото", "MedellÃ\xadn", "“Jaime” más"])
     assert pc.match_substring_regex(column, _mojibake()).to_pylist() == [False, False, False, True, False]
     readable = re.compile("[ #] \\s  # a hash or a space, then another\n | x \\x20 \\w", re.VERBOSE)
-    found = pc.match_substring_regex(pa.array(["#\xa0", " x", "x é", "x.", "x-y"]), _as_re2(readable, "wider"))
+    found = pc.match_substring_regex(pa.array(["#\xa0", " x", "x é", "x.", "x-y"]), _to_re2(readable, "wider"))
     assert found.to_pylist() == [True, False, True, False, False]
     for pattern in (r"a(?=b)", r"(a)\1", r"\bx", r"[\d]", r"x\Z"):
-        assert _as_re2(re.compile(pattern, re.VERBOSE), "wider") == "wider"
-    assert _as_re2(re.compile("a b"), "wider") == "wider"
+        assert _to_re2(re.compile(pattern, re.VERBOSE), "wider") == "wider"
+    assert _to_re2(re.compile("a b"), "wider") == "wider"
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,13 @@ class ContentDecoder:
 
     def feed(self, data: bytes) -> bytes:
         """Return the next bytes of the body as it was sent; what they decode to."""
-        return self._taken(self._through(data, 0))
+        return self._take_parts(self._decode_through(data, 0))
 
     def finish(self) -> bytes:
         """Return the rest of the body, which has no more bytes; `damage` is set if it was cut off."""
-        return self._taken(self._ends(0))
+        return self._take_parts(self._ends(0))
 
-    def _taken(self, parts: Iterator[bytes]) -> bytes:
+    def _take_parts(self, parts: Iterator[bytes]) -> bytes:
         taken = []
         while not self.is_done:
             try:
@@ -91,18 +91,18 @@ class ContentDecoder:
     def _fail(self, words: str) -> None:
         self.damage, self.is_done = words, True
 
-    def _through(self, data: bytes, first: int) -> Iterator[bytes]:
+    def _decode_through(self, data: bytes, first: int) -> Iterator[bytes]:
         """What data come to by the layers from the first on; no more of them is decoded than is asked for."""
         if first == len(self._layers):
             yield data
             return
         for part in self._layers[first].feed(data):
-            yield from self._through(part, first + 1)
+            yield from self._decode_through(part, first + 1)
 
     def _ends(self, first: int) -> Iterator[bytes]:
         if first < len(self._layers):
             for part in self._layers[first].finish():
-                yield from self._through(part, first + 1)
+                yield from self._decode_through(part, first + 1)
             yield from self._ends(first + 1)
 
 
@@ -130,11 +130,11 @@ class _Layer:
             if len(self._head) < _PROOF_BYTES:
                 return
             data = self._chosen()
-        yield from self._decoded(data)
+        yield from self._decode_data(data)
 
     def finish(self) -> Iterator[bytes]:
         if self._head is not None:
-            yield from self._decoded(self._chosen())
+            yield from self._decode_data(self._chosen())
         if self._coding is not None:
             yield from self._coding.finish()
 
@@ -143,7 +143,7 @@ class _Layer:
         self._coding = _coding_of(self._name, head)
         return head
 
-    def _decoded(self, data: bytes) -> Iterator[bytes]:
+    def _decode_data(self, data: bytes) -> Iterator[bytes]:
         if self._coding is None:
             yield data
             return
@@ -203,7 +203,7 @@ class _Deflated(_Coding):
         is_pending = False  # output that zlib holds back
         while data or is_pending:
             if self._inflater.eof:
-                data = self._next_member(data)
+                data = self._begin_next_member(data)
                 continue
             part, is_unharmed = inflate(self._inflater, data, _STEP_BYTES)
             if part:
@@ -213,7 +213,7 @@ class _Deflated(_Coding):
             is_pending = len(part) == _STEP_BYTES and not self._inflater.eof
             data = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
 
-    def _next_member(self, data: bytes) -> bytes:
+    def _begin_next_member(self, data: bytes) -> bytes:
         """Begin with a member behind the one that has ended; its bytes, empty if there is none (yet)."""
         if not self._is_ended:
             begun = (self._between + data).lstrip(b"\x00")

@@ -48,8 +48,8 @@ class Licenses:
         """
         unread: Wish | None = None
         for where, place in named[: rsl.MAX_LICENSES]:
-            unread = _unread(await self._of(where), where, place) or unread
-            said = await self._said(where, url)
+            unread = _unreadable_wish(await self._get_license(where), where, place) or unread
+            said = await self._ask_license(where, url)
             if said is not None and rsl.refuses(said):
                 raise wish_refusal(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
         if len(named) > rsl.MAX_LICENSES:
@@ -68,15 +68,15 @@ class Licenses:
                 if said is not None and rsl.refuses(said):
                     raise wish_refusal(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
 
-    async def _said(self, where: str, url: str) -> str | None:
-        license_ = await self._of(where)
+    async def _ask_license(self, where: str, url: str) -> str | None:
+        license_ = await self._get_license(where)
         if isinstance(license_, str):
             return None
         if len(license_.terms) > _INLINE_TERMS:
             return await asyncio.to_thread(license_.said, url)
         return license_.said(url)
 
-    async def _of(self, where: str) -> rsl.License | str:
+    async def _get_license(self, where: str) -> rsl.License | str:
         if "http" not in self._config.origins:
             return "not asked for: fetch.origins lacks http"
         if where in self._known:
@@ -126,7 +126,7 @@ class Licenses:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _unread(license_: rsl.License | str, where: str, place: str) -> Wish | None:
+def _unreadable_wish(license_: rsl.License | str, where: str, place: str) -> Wish | None:
     return Wish(rsl.SIGNAL, f"{UNREADABLE}{license_}", f"{place}: {where}") if isinstance(license_, str) else None
 
 

@@ -175,7 +175,7 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Robots
             if is_begun:
                 groups, is_begun = [], False
             for name in value.lower().split(b","):
-                group = _named(name.strip(), named, everyone)
+                group = _named_group(name.strip(), named, everyone)
                 if group is not None and group not in groups:
                     groups.append(group)
             continue
@@ -190,14 +190,14 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Robots
     our_group = ours if ours.is_named else everyone
     heeded = {name.decode("utf-8", "replace"): group for name, group in others.items() if group.is_named}
     heeded.pop(agent.decode("utf-8", "replace"), None)
-    asked = _of_others(heeded)
+    asked = _disallowed_to_others(heeded)
     unreadable: list[Asked] = []
     for who, group in {
         "": our_group,
         " before any group": outside,
         **{f" of {name}": heeded[name] for name in heeded},
     }.items():
-        refused, unread = _of_training(group, f"robots.txt{who}")
+        refused, unread = _training_signals(group, f"robots.txt{who}")
         asked += refused
         unreadable += unread
     delay_s = min(our_group.delay_s, MAX_CRAWL_DELAY_S)
@@ -219,7 +219,7 @@ def _licenses(named: Mapping[str, Sequence[bytes]]) -> tuple[Named, ...]:
     return tuple(licenses.values())
 
 
-def _named(name: bytes, named: Mapping[bytes, _Group], everyone: _Group) -> _Group | None:
+def _named_group(name: bytes, named: Mapping[bytes, _Group], everyone: _Group) -> _Group | None:
     """The group that an agent's name stands for, if it is one that counts."""
     token = _NAMED.match(name)
     group = named.get(token[0]) if token is not None else None
@@ -239,7 +239,7 @@ def _wish(field_: str, value: bytes) -> list[tuple[str, bytes, str]]:
     return [] if said is None else [(field_, normalize_path(path), said)]
 
 
-def _of_others(groups: Mapping[str, _Group]) -> list[Asked]:
+def _disallowed_to_others(groups: Mapping[str, _Group]) -> list[Asked]:
     """What groups of other crawlers disallow; those that disallow the same, as groups often do, count once."""
     known: dict[tuple[tuple[bytes, bool], ...], Asked] = {}
     for name, group in groups.items():
@@ -250,7 +250,7 @@ def _of_others(groups: Mapping[str, _Group]) -> list[Asked]:
     return list(known.values())
 
 
-def _of_training(group: _Group, place: str) -> tuple[list[Asked], list[Asked]]:
+def _training_signals(group: _Group, place: str) -> tuple[list[Asked], list[Asked]]:
     """What a group's Content-Signal and Content-Usage refuse, and what of them cannot be read.
 
     The longest path counts, as for Disallow; but of equally long ones, one that refuses.

@@ -51,14 +51,14 @@ class SiteWishes:
 
     async def check(self, url: str) -> Wish | None:
         """Refuse what they do not allow; answers what is asked for the URL, if that cannot be read."""
-        refusal = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.refusal, url)
+        refusal = await _call_in_thread(self.robots.special > _INLINE_PATTERNS, self.robots.refusal, url)
         if refusal is not None:
             raise wish_refusal(*refusal)
-        if await _apart(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
+        if await _call_in_thread(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
             raise wish_refusal("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
-        if await _apart(self.ai_txt.special > _INLINE_PATTERNS, self.ai_txt.refusal, url) is not None:
+        if await _call_in_thread(self.ai_txt.special > _INLINE_PATTERNS, self.ai_txt.refusal, url) is not None:
             raise wish_refusal("ai_txt_disallowed", Wish("ai.txt", "Disallow", robots.AI_TXT))
-        unread = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.unread, url)
+        unread = await _call_in_thread(self.robots.special > _INLINE_PATTERNS, self.robots.unread, url)
         if unread is None and self.is_unread:
             unread = robots.Refusal("wish_unreadable", Wish(tdm.HEADER, f"{UNREADABLE}no rules", tdm.PATH))
         if unread is not None and self.refuses_unreadable:
@@ -97,7 +97,7 @@ class SiteRules:
             return rules
         if site not in self._asked:
             self._asked[site] = asyncio.create_task(self._get(site))
-            self._asked[site].add_done_callback(lambda task: self._done(site, task))
+            self._asked[site].add_done_callback(lambda task: self._forget_task(site, task))
         try:
             return await asyncio.shield(self._asked[site])
         except Refused as failed:  # a new one for each URL: it takes the URL that it ends at
@@ -122,7 +122,7 @@ class SiteRules:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, site: str, task: asyncio.Task[SiteWishes]) -> None:
+    def _forget_task(self, site: str, task: asyncio.Task[SiteWishes]) -> None:
         del self._asked[site]
         if not task.cancelled():
             task.exception()  # nobody may be left to hear it
@@ -140,14 +140,14 @@ class SiteRules:
         if self._config.respect_tdm:
             with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
                 answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES, journey)
-                reservations = await _apart(len(answer.body) > _INLINE_BYTES, tdm.parse, answer.body)
-                is_unread = await _apart(len(answer.body) > _INLINE_BYTES, tdm.is_unreadable, answer.body)
+                reservations = await _call_in_thread(len(answer.body) > _INLINE_BYTES, tdm.parse, answer.body)
+                is_unread = await _call_in_thread(len(answer.body) > _INLINE_BYTES, tdm.is_unreadable, answer.body)
                 rules = replace(rules, reservations=reservations, is_unread=is_unread)
         if self._config.ai_txt == "always" or (self._config.ai_txt == "named" and rules.robots.names_ai_txt):
             with suppress(Refused):
                 answer = await self._get_file(f"{site}{robots.AI_TXT}", robots.MAX_BYTES, journey)
                 if answer.status // 100 == 2:
-                    rules = replace(rules, ai_txt=await self._parsed(answer.body))
+                    rules = replace(rules, ai_txt=await self._parse_robots(answer.body))
         self._keep(site, rules)
         return rules
 
@@ -177,16 +177,18 @@ class SiteRules:
             await asyncio.sleep(backoff_s(attempt))
         if not answer.body:
             return robots.ALLOW_ALL
-        rules = await self._parsed(answer.body)
+        rules = await self._parse_robots(answer.body)
         self._heed(url, rules.crawl_delay_s)
         return rules
 
-    async def _parsed(self, body: bytes) -> robots.RobotsRules:
+    async def _parse_robots(self, body: bytes) -> robots.RobotsRules:
         config = self._config
-        rules = await _apart(len(body) > _INLINE_BYTES, robots.parse, body, config.user_agent, config.also_heed)
+        rules = await _call_in_thread(
+            len(body) > _INLINE_BYTES, robots.parse, body, config.user_agent, config.also_heed
+        )
         return rules.only(config.heeds)
 
 
-async def _apart(is_long: bool, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+async def _call_in_thread(is_long: bool, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
     """Call a function, in a thread if it may take long."""
     return await asyncio.to_thread(function, *arguments, **options) if is_long else function(*arguments, **options)

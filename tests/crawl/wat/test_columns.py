@@ -231,4 +231,4 @@ def test_a_machine_without_a_place_for_compiled_code(monkeypatch: pytest.MonkeyP
         return njit(signature)
 
     monkeypatch.setattr(crawl.wat.scan.numba, "njit", without_cache)
-    assert crawl.wat.scan._compiled("int64(int64)")(lambda number: number + 1)(2) == 3
+    assert crawl.wat.scan._compile("int64(int64)")(lambda number: number + 1)(2) == 3
