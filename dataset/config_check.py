@@ -92,14 +92,14 @@ class _Check:
                 return self._section(hint, raw or {}, where)
         elif (scalar := _scalar(hint, raw)) is not _UNSET:
             return scalar
-        raise _refused(hint, raw, where, example)
+        raise _wrong_type(hint, raw, where, example)
 
     def _section(self, kind: Any, raw: Mapping[Any, Any], where: tuple[str, ...]) -> Any:
         """A dataclass of the keys of a mapping."""
         known = {item.name: item for item in fields(kind)}
         if unknown := [str(key) for key in raw if key not in known]:
             raise ConfigValueError(
-                f"there is no key {'.'.join((*where, unknown[0]))}; {self._meant(unknown[0], list(known))}"
+                f"there is no key {'.'.join((*where, unknown[0]))}; {self._suggest_key(unknown[0], list(known))}"
             )
         values = {}
         for name, item in known.items():
@@ -125,19 +125,21 @@ class _Check:
                 return self.value(option, raw, where, example)
             except ConfigValueError:
                 continue
-        raise _refused(hint, raw, where, example)
+        raise _wrong_type(hint, raw, where, example)
 
     def _name(self, hint: Any, name: Any, where: tuple[str, ...]) -> Any:
         """A name in a mapping."""
         of_names = get_args(hint)[0]
         if get_origin(of_names) is Literal and name not in get_args(of_names):
             known = [str(item) for item in get_args(of_names)]
-            raise ConfigValueError(f"there is no key {'.'.join((*where, str(name)))}; {_nearest(str(name), known)}")
+            raise ConfigValueError(
+                f"there is no key {'.'.join((*where, str(name)))}; {_suggest_nearest(str(name), known)}"
+            )
         if of_names is str and not isinstance(name, str):
             raise ConfigValueError(f"{'.'.join(where)} must be {type_in_words(hint)}, whose name {name!r} is no text")
         return name
 
-    def _meant(self, unknown: str, here: list[str]) -> str:
+    def _suggest_key(self, unknown: str, here: list[str]) -> str:
         """A hint at the key that was meant: one of this section, else one of that name in another."""
         elsewhere = dict(_keys(self._root))
         if unknown in elsewhere:
@@ -146,10 +148,10 @@ class _Check:
             return f"did you mean {near[0]}?"
         if near := difflib.get_close_matches(unknown, elsewhere, n=1, cutoff=0.8):
             return f"did you mean {elsewhere[near[0]]}?"
-        return _nearest(unknown, here)
+        return _suggest_nearest(unknown, here)
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def _suggest_nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
 
@@ -204,7 +206,7 @@ def _scalar(hint: Any, raw: Any) -> Any:
     return _UNSET
 
 
-def _refused(hint: Any, raw: Any, where: tuple[str, ...], example: Any) -> ConfigValueError:
+def _wrong_type(hint: Any, raw: Any, where: tuple[str, ...], example: Any) -> ConfigValueError:
     key = ".".join(where) or "the config"
     shown = _example(hint) if example is _UNSET else example
     return ConfigValueError(f"{key} must be {type_in_words(hint)}, such as {_yaml(shown)}, not {_yaml(raw)}")

@@ -75,7 +75,7 @@ class Heartbeat:
         slot = self._slots.get(threading.get_ident()) or self._new_slot()
         if slot[0]:
             start = slot[0] + _SLOT.size
-            self._memory[start : start + _PLACE_BYTES] = _padded(text, _PLACE_BYTES)
+            self._memory[start : start + _PLACE_BYTES] = _pad(text, _PLACE_BYTES)
 
     def progress(self, done: int, total: int) -> None:
         """Say how many units of how many are done."""
@@ -83,7 +83,7 @@ class Heartbeat:
 
     def doing(self, text: str) -> None:
         """Write that the task is at something that is about no unit."""
-        self._memory[_HEAD.size : 256] = _padded(text, _DOING_BYTES)
+        self._memory[_HEAD.size : 256] = _pad(text, _DOING_BYTES)
 
     def _new_slot(self) -> list[int]:
         with self._lock:
@@ -94,7 +94,7 @@ class Heartbeat:
             return slot
 
 
-def _padded(text: str, size: int) -> bytes:
+def _pad(text: str, size: int) -> bytes:
     return text.encode("utf-8", "replace")[:size].ljust(size, b"\0")
 
 

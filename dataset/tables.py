@@ -94,10 +94,10 @@ class GrowingParquet:
 
     def _write(self, table: pa.Table) -> None:
         if self._writer is None:
-            self._writer = self._opened(table.slice(0, self._group_rows))
+            self._writer = self._open_writer(table.slice(0, self._group_rows))
         self._writer.write_table(table.combine_chunks(), row_group_size=self._group_rows)
 
-    def _opened(self, first: pa.Table) -> pq.ParquetWriter:
+    def _open_writer(self, first: pa.Table) -> pq.ParquetWriter:
         """A writer by what the first row group has: for so many values Bloom filters have room, and a column most of
         whose values are distinct has no dictionary.
         """

@@ -40,7 +40,7 @@ def decode(image: Encoded, scale: int = 1) -> np.ndarray:
     try:
         if image.kind == "JPEG":
             return jpeg.decode(image, scale)
-        pixels = _on_white(_OTHERS[image.kind](image))
+        pixels = _compose_on_white(_OTHERS[image.kind](image))
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them
@@ -53,7 +53,7 @@ def decode(image: Encoded, scale: int = 1) -> np.ndarray:
     return canvas
 
 
-def _on_white(image: Image.Image) -> np.ndarray:
+def _compose_on_white(image: Image.Image) -> np.ndarray:
     if not image.has_transparency_data:
         return np.asarray(
             image if image.mode in ("L", "RGB", "CMYK") else image.convert("L" if image.mode == "1" else "RGB")

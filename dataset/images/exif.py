@@ -36,11 +36,11 @@ def text(tiff: bytes, tag: int) -> str:
         if name == tag and kind in (_ASCII, _UTF8):
             (start,) = struct.unpack(f"{order}I", data)
             value = data[:count] if count <= 4 else tiff[start : start + count]
-            return "; ".join(filter(None, (_decoded(part).strip() for part in value.split(b"\0"))))
+            return "; ".join(filter(None, (_decode_text(part).strip() for part in value.split(b"\0"))))
     return ""
 
 
-def _decoded(value: bytes) -> str:
+def _decode_text(value: bytes) -> str:
     """EXIF says ASCII; what is written is UTF-8 or Latin-1."""
     try:
         return value.decode("utf-8")

@@ -29,7 +29,7 @@ def read(body: bytes, most: int) -> Encoded:
     while position < len(body) and body[position] != _END and next(blocks) <= _MAX_BLOCKS:
         start = position
         if body[start] == _EXTENSION:
-            position = _behind_blocks(body, start + 2, blocks)
+            position = _skip_blocks(body, start + 2, blocks)
             if body[start + 1 : start + 2] == bytes([_CONTROL]) and frame is None:
                 control = body[start:position]
         elif body[start] == _FRAME and start + 10 <= len(body):
@@ -40,7 +40,7 @@ def read(body: bytes, most: int) -> Encoded:
                 int.from_bytes(body[start + offset : start + offset + 2], "little") for offset in (1, 3, 5, 7)
             )
             frame = left, top, across, down
-            position = _behind_blocks(body, start + 10 + _table_bytes(body[start + 9]) + 1, blocks)
+            position = _skip_blocks(body, start + 10 + _table_bytes(body[start + 9]) + 1, blocks)
             size = body[start + 5 : start + 9]
             kept[0] = body[:6] + size + kept[0][10:]  # the canvas is the frame's
             kept += [control, body[start : start + 1] + bytes(4) + body[start + 5 : position]]
@@ -73,7 +73,7 @@ def _table_bytes(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _behind_blocks(body: bytes, position: int, blocks: Iterator[int]) -> int:
+def _skip_blocks(body: bytes, position: int, blocks: Iterator[int]) -> int:
     """What follows a run of blocks, each with its length before it and an empty one at the end."""
     while position < len(body) and body[position]:
         position += 1 + body[position]

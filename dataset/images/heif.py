@@ -121,7 +121,7 @@ def _check_items(body: bytes) -> None:
     """Refuse a file that names more items, or more of its bytes, than a decoder should be given. Raises ImageError."""
     for start, end in _metas(body, 0, len(body), (b"moov", b"trak")):
         left = dict(_MAX_LISTED)
-        for kind, first, last in [*_inner(body, start + 4, end), *_properties(body, start + 4, end)]:
+        for kind, first, last in [*_inner_boxes(body, start + 4, end), *_properties(body, start + 4, end)]:
             if kind == b"iloc":
                 _check_places(body, first)
             if kind in left:
@@ -134,7 +134,7 @@ def _metas(body: bytes, start: int, end: int, around: Sequence[bytes]) -> Iterat
     """Where the content of each `meta` box begins and ends: of the file, of its `moov` and of each `trak` in that,
     however deep a file nests its boxes.
     """
-    for kind, first, last in _inner(body, start, end):
+    for kind, first, last in _inner_boxes(body, start, end):
         if kind == b"meta":
             yield first, last
         elif around and kind == around[0]:
@@ -142,12 +142,12 @@ def _metas(body: bytes, start: int, end: int, around: Sequence[bytes]) -> Iterat
 
 
 def _properties(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    for kind, first, last in _inner(body, start, end):
+    for kind, first, last in _inner_boxes(body, start, end):
         if kind == b"iprp":
-            yield from _inner(body, first, last)
+            yield from _inner_boxes(body, first, last)
 
 
-def _inner(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _inner_boxes(body: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The boxes of a part of a file: the kind of each, and where its content begins and ends."""
     for _ in range(_MAX_BOXES):
         if start + 8 > end:

@@ -214,7 +214,7 @@ def decode(image: Encoded, scale: int) -> np.ndarray:
         raise ImageError("image_truncated", f"its {len(image.body):,} bytes end before the last of its scans")
     width, height = -(-image.width // scale), -(-image.height // scale)
     if image.channels == 4 or simplejpeg is None:
-        return _by_pillow(image, scale)
+        return _decode_by_pillow(image, scale)
     options = {"min_height": height, "min_width": width} if scale > 1 else {}
     try:
         return _flat(simplejpeg.decode_jpeg(image.body, _COLOURS[image.channels], **options))
@@ -223,7 +223,7 @@ def decode(image: Encoded, scale: int) -> np.ndarray:
     try:
         pixels = _flat(simplejpeg.decode_jpeg(image.body, _COLOURS[image.channels], strict=False, **options))
     except ValueError:  # some that it refuses Pillow knows
-        return _by_pillow(image, scale)
+        return _decode_by_pillow(image, scale)
     if not any(words in warning for words in _HARMLESS):
         if image.lacks_end or "premature" in warning.lower():
             _check_rows(image, pixels)
@@ -236,7 +236,7 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
-def _by_pillow(image: Encoded, scale: int) -> np.ndarray:
+def _decode_by_pillow(image: Encoded, scale: int) -> np.ndarray:
     with Image.open(io.BytesIO(image.body), formats=["JPEG"]) as opened:
         opened.draft(None, (image.width // scale, image.height // scale))
         opened.load()

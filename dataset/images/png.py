@@ -159,11 +159,11 @@ def decode(image: Encoded) -> Image.Image:
     try:
         return _decode(image)
     except Exception:  # of a stream whose end is damaged all pixels may be there
-        return _decode(replace(image, body=_packed_anew(image.body)))
+        return _decode(replace(image, body=_recompress(image.body)))
 
 
 def _decode(image: Encoded) -> Image.Image:
-    opened = _opened(image.body)
+    opened = _decode_by_pillow(image.body)
     if opened.mode == "RGBA" and image.body[_DEPTH_AT + 1] == _GREY_ALPHA:
         return opened.convert("LA")  # as Pillow has it of 8 bits
     if image.transparent is None and not opened.mode.startswith("I"):
@@ -171,15 +171,15 @@ def _decode(image: Encoded) -> Image.Image:
     samples = np.asarray(opened.convert("L") if opened.mode == "1" else opened)
     low = samples[:0]
     if image.transparent is not None and samples.ndim == 3 and image.body[_DEPTH_AT] == 16:
-        low = np.asarray(_opened(image.body, "RGB;16L"))  # the bytes that Pillow leaves out
+        low = np.asarray(_decode_by_pillow(image.body, "RGB;16L"))  # the bytes that Pillow leaves out
     shown = np.empty(samples.shape, np.uint8)
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        shown[top : top + rows] = _shown(image, samples[top : top + rows], low[top : top + rows])
+        shown[top : top + rows] = _compose_rows(image, samples[top : top + rows], low[top : top + rows])
     return Image.fromarray(shown)
 
 
-def _shown(image: Encoded, samples: np.ndarray, low: np.ndarray) -> np.ndarray:
+def _compose_rows(image: Encoded, samples: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Some rows as bytes, white where they have the transparent colour."""
     shown = samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
     if image.transparent is None:
@@ -194,7 +194,7 @@ def _shown(image: Encoded, samples: np.ndarray, low: np.ndarray) -> np.ndarray:
     return np.where(is_clear, np.uint8(255), shown)
 
 
-def _opened(body: bytes, layout: str = "") -> Image.Image:
+def _decode_by_pillow(body: bytes, layout: str = "") -> Image.Image:
     """A file's pixels as Pillow decodes them; or with another layout of a pixel's bytes in the file."""
     with Image.open(io.BytesIO(body), formats=["PNG"]) as opened:
         if layout:
@@ -203,7 +203,7 @@ def _opened(body: bytes, layout: str = "") -> Image.Image:
         return opened.copy() if layout else opened
 
 
-def _packed_anew(body: bytes) -> bytes:
+def _recompress(body: bytes) -> bytes:
     """A file with its samples compressed again. Raises ImageError if some are missing."""
     end = len(body) - len(_chunk(b"IEND", b""))
     start = body.index(b"IDAT", 33 - 8)  # behind IHDR, PLTE and tRNS
@@ -213,7 +213,7 @@ def _packed_anew(body: bytes) -> bytes:
     wanted, there = sum(lengths), 0
     deflate = zlib.compressobj(1)
     packed = []
-    for part in _inflated(body[start + 4 : end - 4]):
+    for part in _inflate(body[start + 4 : end - 4]):
         part = part[: wanted - there]
         there += len(part)
         packed.append(deflate.compress(part))
@@ -225,7 +225,7 @@ def _packed_anew(body: bytes) -> bytes:
     return body[: start - 4] + _chunk(b"IDAT", b"".join([*packed, deflate.flush()])) + _chunk(b"IEND", b"")
 
 
-def _inflated(stream: bytes) -> Iterator[bytes]:
+def _inflate(stream: bytes) -> Iterator[bytes]:
     """What a zlib stream holds up to where it is damaged, to the byte; its checksum is not asked."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     for offset in range(2, len(stream), _PIECE):

@@ -187,7 +187,7 @@ class Ledger:
                 commits.append(Commit.from_json(text))
         commits = [commit for commit in commits if commit.phase == self.phase]
 
-        def whole(commit: Commit) -> bool:
+        def has_all_files(commit: Commit) -> bool:
             for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
                 folder = file.name.rpartition("/")[0]
                 if folder not in listed:
@@ -196,7 +196,7 @@ class Ledger:
             return all(there.get(file.name) == file.bytes for file in commit.files.values())
 
         records: dict[tuple[int, str], Commit] = {}
-        for commit in filter(whole, commits):
+        for commit in filter(has_all_files, commits):
             records.setdefault((commit.partition, commit.fingerprint), commit)
         return records
 
@@ -261,7 +261,7 @@ def record_texts(storage: Storage, name: str, data: bytes) -> pa.Array:
         column = parse_parquet(storage, name, pa.BufferReader(data), ["record"]).column("record")
         return column.cast(pa.string()).combine_chunks()
     except (pa.ArrowException, KeyError, DamagedError) as error:
-        raise _damaged(storage.url_of(name), error.what if isinstance(error, DamagedError) else error) from None
+        raise _damage_error(storage.url_of(name), error.what if isinstance(error, DamagedError) else error) from None
 
 
 def parsed_record(where: str, text: str) -> Commit:
@@ -269,10 +269,10 @@ def parsed_record(where: str, text: str) -> Commit:
     try:
         return Commit.from_json(text)
     except RecordError as error:
-        raise _damaged(where, error) from None
+        raise _damage_error(where, error) from None
 
 
-def _damaged(where: str, what: object) -> RecordError:
+def _damage_error(where: str, what: object) -> RecordError:
     return RecordError(f"{where} is damaged: {what}; `wit run` makes it anew")
 
 
@@ -303,7 +303,7 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
             if entry["records"] != records_of(entry["phase"]):
                 raise ValueError(f"{str(entry['records'])[:200]!r} is not where {entry['phase']} keeps its records")
             _text(entry["checksum"])
-        if manifest.pop("checksum", None) not in (None, _own_checksum(manifest)):
+        if manifest.pop("checksum", None) not in (None, _manifest_checksum(manifest)):
             raise ValueError("its checksum is another")
         if (records := manifest.get("records")) is not None:
             _count(_object(records)["bytes"])
@@ -320,14 +320,14 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
         ) from None
 
 
-def _own_checksum(manifest: Mapping[str, Any]) -> str:
+def _manifest_checksum(manifest: Mapping[str, Any]) -> str:
     """The checksum of what a manifest says, by which a change by hand or by a disk is noticed. Older ones have none."""
     return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
 
 
 def write_manifest(storage: Storage, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest, if it differs."""
-    whole = {**manifest, "checksum": _own_checksum(manifest)}
+    whole = {**manifest, "checksum": _manifest_checksum(manifest)}
     data = (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
     put(storage, MANIFEST, data)
 

@@ -63,20 +63,24 @@ class Committed:
         if phase not in self._phases:
             return []
         checksum, commits = self._known.get(phase, ("", []))
-        return commits if checksum == self._phases[phase]["checksum"] else self._of(phase).every()
+        return commits if checksum == self._phases[phase]["checksum"] else self._records_of(phase).every()
 
     def commit(self, phase: str, partition: int) -> Commit | None:
         """Return the record of one partition, without the others'; None if there is none. Raises RecordError."""
-        return self._of(phase).at(partition) if phase in self._phases else None
+        return self._records_of(phase).at(partition) if phase in self._phases else None
 
     def table_names(self) -> set[str]:
         """Return what stands where records name Parquet files, of all phases; see `ClosedRecords.table_names`."""
-        return set().union(*(self._of(phase).table_names() for phase in self._phases))
+        return set().union(*(self._records_of(phase).table_names() for phase in self._phases))
 
     def _has(self, phase: str) -> bool:
-        return bool(self.commits(phase)) if phase in self._known else phase in self._phases and len(self._of(phase)) > 0
+        return (
+            bool(self.commits(phase))
+            if phase in self._known
+            else phase in self._phases and len(self._records_of(phase)) > 0
+        )
 
-    def _of(self, phase: str) -> ClosedRecords:
+    def _records_of(self, phase: str) -> ClosedRecords:
         if not self._records and not self.storage.local and not self._known:
             self._records = all_records(self.storage, self.manifest)
         if phase not in self._records:

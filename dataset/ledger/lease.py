@@ -38,12 +38,12 @@ _SETTLE_SECONDS = 2.0  # where a server may not know conditions: longer than bet
 def read(storage: Storage) -> dict[str, Any] | None:
     """Return what the lease says; None if there is none. One that cannot be read was never whole: it has run out."""
     try:
-        return _parsed(storage.read(LEASE))
+        return _parse(storage.read(LEASE))
     except FileNotFoundError:
         return None
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parse(data: bytes) -> dict[str, Any]:
     try:
         held = {key: json.loads(data)[key] for key in _KEYS}
         if not all(isinstance(held[key], str) for key in ("token", "host", "started")):
@@ -99,12 +99,12 @@ class LeaseFence:
 
     def __call__(self) -> None:
         """Raises LeaseLostError if another run has taken over."""
-        if _now() - self._seen >= self.seconds * _CERTAIN_SHARE:
+        if _steady_clock() - self._seen >= self.seconds * _CERTAIN_SHARE:
             self.ask()
 
     def ask(self) -> None:
         """Do as a call does, but read the lease anew. Raises LeaseLostError."""
-        now = _now()
+        now = _steady_clock()
         held = read(self.storage)
         if held is None or held["token"] != self.token:
             self._seen = -math.inf
@@ -119,7 +119,7 @@ class LeaseFence:
         )
 
 
-def _now() -> float:
+def _steady_clock() -> float:
     """Seconds by a clock that goes on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
 
@@ -145,7 +145,7 @@ class Lease:
         holder = {"token": self.token, "host": socket.gethostname(), "pid": pid, "started": _process_start(pid)}
         return json.dumps({**holder, "expires": time.time() + self.seconds}).encode()
 
-    def _gone(self, held: dict[str, Any]) -> bool:
+    def _is_over(self, held: dict[str, Any]) -> bool:
         if held["expires"] < time.time():
             return True
         return held["host"] == socket.gethostname() and _process_start(held["pid"]) != held["started"]
@@ -154,7 +154,7 @@ class Lease:
         self._written, swept = self._body(), 0
         while True:
             try:
-                took_over = self._taken()
+                took_over = self._try_to_take()
             except FileNotFoundError:  # who was faster swept away what was not in its place yet
                 swept += 1
                 if not self.storage.local or swept > _SWEPT:
@@ -167,14 +167,14 @@ class Lease:
             self._begin(took_over)
         except LeaseLostError as error:
             self._leave()
-            raise self._just_taken() from error
+            raise self._taken_over_error() from error
         except BaseException:
             self._leave()
             raise
         self._thread.start()
         return self
 
-    def _taken(self) -> bool | None:
+    def _try_to_take(self) -> bool | None:
         """Try to take the lease: whether it was another's; None if somebody was in the way. Raises LeaseHeldError."""
         if self.storage.create(LEASE, self._written):
             return False
@@ -182,8 +182,8 @@ class Lease:
             data = self.storage.read(LEASE)
         except FileNotFoundError:
             return None  # it was released between the two calls
-        held = _parsed(data)
-        if not self._gone(held):
+        held = _parse(data)
+        if not self._is_over(held):
             left = held["expires"] - time.time()
             raise LeaseHeldError(
                 f"{self.storage.url} is being written by process {held['pid']} on {held['host']}; "
@@ -201,10 +201,10 @@ class Lease:
             if not self.storage.local:
                 time.sleep(_SETTLE_SECONDS)
             self.storage.sweep()
-        if not self._mine():
-            raise self._just_taken()
+        if not self._is_mine():
+            raise self._taken_over_error()
 
-    def _just_taken(self) -> LeaseHeldError:
+    def _taken_over_error(self) -> LeaseHeldError:
         return LeaseHeldError(f"another run has just taken over {self.storage.url}")
 
     def check(self) -> None:
@@ -213,7 +213,7 @@ class Lease:
             self.fence.ask()
         self.fence()
 
-    def _mine(self) -> bool:
+    def _is_mine(self) -> bool:
         held = read(self.storage)
         return held is not None and held["token"] == self.token
 
@@ -241,7 +241,7 @@ class Lease:
     def _leave(self) -> None:
         """Give the lease back, if it is still ours."""
         with contextlib.suppress(LeaseLostError, OSError):  # what cannot be given back runs out
-            if self._mine():
+            if self._is_mine():
                 self.storage.delete_same(LEASE, self.storage.read(LEASE))
         if self.storage.local:
             shutil.rmtree(self.storage.path(self.fence.folder), ignore_errors=True)

@@ -88,7 +88,7 @@ class Lookup:
         self._open: dict[int, pq.ParquetFile] = {}
         self._known: dict[tuple[Key, int, int], pa.Table] = {}
 
-    def _opened(self, part: int) -> pq.ParquetFile:
+    def _open_part(self, part: int) -> pq.ParquetFile:
         if part not in self._open:
             source = self._storage.open(self._files[part].name)
             self._open[part] = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True)
@@ -96,15 +96,17 @@ class Lookup:
 
     def places(self, key: Key, values: Iterable[str]) -> Partitions:
         """Return the partitions that may have one of some values. Raises DamagedError."""
-        return self._between(key, [(hash_, hash_) for hash_ in sorted({hash_of(key, value) for value in values})])
+        return self._partitions_between(
+            key, [(hash_, hash_) for hash_ in sorted({hash_of(key, value) for value in values})]
+        )
 
     def of_ids(self, first: str, last: str) -> Partitions:
         """Return the partitions that may have the url of a pair_id from one to another, each of 32 hexadecimal
         digits.
         """
-        return self._between("url", [(hash_of("sha256", first), hash_of("sha256", last))])
+        return self._partitions_between("url", [(hash_of("sha256", first), hash_of("sha256", last))])
 
-    def _between(self, key: Key, ranges: Collection[tuple[int, int]]) -> Partitions:
+    def _partitions_between(self, key: Key, ranges: Collection[tuple[int, int]]) -> Partitions:
         partitions: dict[str, set[int]] = {rows: set() for rows in ROWS[key]}
         for first, last in ranges:
             numbers = part_of(np.array([first, last]), max(self._files) + 1)
@@ -117,7 +119,7 @@ class Lookup:
         """The rows of a part of a key whose hash is from one to another. Raises DamagedError."""
         if (key, first, last) not in self._known or first != last:
             with name_damage(self._storage, self._files[part].name):
-                file = self._opened(part)
+                file = self._open_part(part)
                 groups = _groups(file, first, last)
                 rows = file.read_row_groups(groups) if groups else LOOKUP.empty_table()
             if rows.schema == LOOKUP:

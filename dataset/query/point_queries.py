@@ -102,7 +102,7 @@ def narrow_query(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narro
     if "'" not in text or not _ASKS_FOR.search(text):
         return text, text
     tree = json.loads(sql.parse_statement(connection, text))
-    if any(name.startswith("_") or name in _BEHIND for name in _named(tree)):
+    if any(name.startswith("_") or name in _BEHIND for name in _cte_names(tree)):
         return text, text
     raw = rest = text.encode()
     for start, end, instead in sorted(_narrower(tree, narrow), reverse=True):
@@ -111,16 +111,16 @@ def narrow_query(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narro
     return raw.decode(), rest.decode()
 
 
-def _named(node: Any) -> Iterator[str]:
+def _cte_names(node: Any) -> Iterator[str]:
     """What a statement itself gives names to by WITH, in lower case."""
     if isinstance(node, list):
         for item in node:
-            yield from _named(item)
+            yield from _cte_names(item)
     elif isinstance(node, dict):
         if "cte_map" in node:
             yield from (item["key"].lower() for item in node["cte_map"]["map"])
         for item in node.values():
-            yield from _named(item)
+            yield from _cte_names(item)
 
 
 def _narrower(node: Any, narrow: Narrow) -> Iterator[tuple[int, int, str]]:

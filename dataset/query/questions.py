@@ -104,7 +104,7 @@ def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
             raise NotAQuestionError(f"{name} is DuckDB's own; give yours another name")
         return Question(statement.query, name)
     if kind == duckdb.StatementType.EXPLAIN:
-        inner = connection.extract_statements(_explained(statement.query, tokens))
+        inner = connection.extract_statements(_strip_explain(statement.query, tokens))
         if len(inner) == 1 and inner[0].type in _ANSWERS:
             return Question(statement.query)
         raise NotAQuestionError(f"only a SELECT is explained; {_CHANGES_NOTHING}")
@@ -137,7 +137,7 @@ def _name_of_made(tokens: list[_Token], saved: Collection[str]) -> str:
     return name
 
 
-def _explained(text: str, tokens: list[_Token]) -> str:
+def _strip_explain(text: str, tokens: list[_Token]) -> str:
     """What stands behind EXPLAIN, ANALYZE and their options."""
     position = 1
     if tokens[position].word == "ANALYZE":

@@ -61,13 +61,13 @@ def timings(storage: Storage) -> pa.Table:
         ]
         for info in sorted(logs, key=lambda info: info.name)[-_MOST_LOGS:]:
             if info.bytes <= _MOST_LOG_BYTES:
-                rows += [row for line in storage.read(info.name).splitlines() if (row := _timing(line))]
+                rows += [row for line in storage.read(info.name).splitlines() if (row := _parse_timing(line))]
     except OSError:
         pass
     return pa.Table.from_pylist(rows, TIMINGS)
 
 
-def _timing(line: bytes) -> dict[str, Any] | None:
+def _parse_timing(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
         phase, seconds = row["phase"], float(row["seconds"])
@@ -84,10 +84,10 @@ def public_suffixes() -> pa.Table:
     """
     text = (files("publicsuffixlist") / "public_suffix_list.dat").read_text("utf-8")
     rules = (line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("//"))
-    return pa.table({"rule": pa.array(sorted({_as_in_urls(rule) for rule in rules}), pa.string())})
+    return pa.table({"rule": pa.array(sorted({_to_ascii_rule(rule) for rule in rules}), pa.string())})
 
 
-def _as_in_urls(rule: str) -> str:
+def _to_ascii_rule(rule: str) -> str:
     if rule.isascii():
         return rule
     mark = rule[: len(rule) - len(rule.lstrip("!*."))]

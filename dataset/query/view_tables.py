@@ -82,7 +82,7 @@ class CommittedTable:
         except RecordError:
             content(committed.storage, first)  # a footer that has rotted may say anything: a run makes the file anew
             raise
-        missing = _missing(file_schema, self.schema)
+        missing = _missing_columns(file_schema, self.schema)
         columns = ", ".join(
             f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
             for column in self.schema.names
@@ -127,10 +127,10 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
     for name in table_names():
         table = declared(name)[-1]
         if table.is_view:
-            maker_of[table.view] = partial(_of, committed, name)
+            maker_of[table.view] = partial(_files_of, committed, name)
     for rows in _JUDGED:
         for stage in judging_stages(rows):
-            maker_of[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
+            maker_of[_verdicts(stage).view] = partial(_files_of, committed, _verdicts(stage))
     return maker_of
 
 
@@ -201,7 +201,7 @@ def _all_verdicts(rows: Rows) -> str:
     return " UNION ALL ".join(selects)
 
 
-def _of(committed: Committed, table: Table | str) -> CommittedTable:
+def _files_of(committed: Committed, table: Table | str) -> CommittedTable:
     """The files of a table, or of a table's name.
 
     Where the config names the columns the files' types may differ, for where a column has no values it has no type.
@@ -211,11 +211,11 @@ def _of(committed: Committed, table: Table | str) -> CommittedTable:
     commits = [commit for commit in committed.commits(table.phase) if table.role in commit.files]
     files = [(commit.partition, commit.files[table.role]) for commit in commits]
     files = [(partition, file) for partition, file in files if file.rows]
-    schema = _own(committed, files) if table.schema is None else table.schema
+    schema = _custom_columns(committed, files) if table.schema is None else table.schema
     return CommittedTable(table.view, tuple(files), schema, table.is_numbered, table.schema is None)
 
 
-def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
+def _custom_columns(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
     """The columns that a config's own models or filters have made, as the first partition has them."""
     columns = pa.schema([("row", pa.uint32())])
     for _, file in files[:1]:
@@ -238,7 +238,7 @@ def check_columns(file_schema: pa.Schema, wanted: pa.Schema, where: str) -> None
             )
 
 
-def _missing(file_schema: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
+def _missing_columns(file_schema: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
     """Columns that the files lack (the query list has no counts before pack), with what stands for them in SQL."""
     lacking = [field for field in wanted if field.name not in file_schema.names]
     return {field.name: _INSTEAD.get(field.name, f"NULL::{sql.type_name(field.type)}") for field in lacking}

@@ -83,8 +83,8 @@ class Dataset(Committed):
         super().__init__(storage)
         self.connection = connection if connection is not None else sandbox.connect_for_questions(progress=progress)
         self._catalog = catalog
-        self._beside = [self._other(name, there, deep) for name, there in (beside or {}).items()]
-        self._remote = None if storage.local else self._registered()
+        self._beside = [self._open_beside(name, there, deep) for name, there in (beside or {}).items()]
+        self._remote = None if storage.local else self._register_files()
         self._disk = FilesOnDisk(storage)
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._left = None if deep else CHECKED_BYTES
@@ -96,9 +96,13 @@ class Dataset(Committed):
         self._texts = dict(self._selects)  # those of views that are not made yet
         self._behind = {name: sql.tables_read(self.connection, text) for name, text in self._texts.items()}
         self._constants = {**constants(self), "_timings": lambda: timings(self.storage)}  # that are not made yet
-        self._made = {*self._waiting, *self._texts, *self._constants}  # names that a question may not take for its own
+        self._reserved = {
+            *self._waiting,
+            *self._texts,
+            *self._constants,
+        }  # names that a question may not take for its own
         if connection is not None:
-            self._make(self._made)
+            self._make(self._reserved)
         if connection is None and allow_files:
             sandbox.lock(self.connection)
         elif connection is None:
@@ -111,13 +115,13 @@ class Dataset(Committed):
         """Return the same dataset, with others to ask in the same questions. Raises as the class."""
         return type(self)(self.storage.url, beside=beside, **self._options)
 
-    def _other(self, name: str, url: str, deep: bool) -> Dataset:
+    def _open_beside(self, name: str, url: str, deep: bool) -> Dataset:
         if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
             raise ValueError(f"{name} cannot stand before a view; give {url} a name of letters and digits, such as b")
         self.connection.execute(f"ATTACH ':memory:' AS {sql.identifier(name)}")
         return Dataset(url, self.connection, deep=deep, catalog=name)
 
-    def _registered(self) -> RemoteFiles:
+    def _register_files(self) -> RemoteFiles:
         from dataset.query.remote_files import RemoteFiles  # imports fsspec, which no question of a local dataset needs
 
         files = RemoteFiles(self.storage)
@@ -151,49 +155,49 @@ class Dataset(Committed):
             duckdb.Error: it cannot be answered.
             DamagedError: a file that it reads is not what was committed.
         """
-        last = self._prepared(query)
+        last = self._prepare(query)
         if last.makes is None:
-            return self._asked(lambda: self.connection.sql(last.text, **options))
+            return self._execute(lambda: self.connection.sql(last.text, **options))
         self.connection.execute(last.text)
-        return self.connection.sql(_made(last.makes))
+        return self.connection.sql(_created_message(last.makes))
 
     def answer(self, query: str, values: Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
         """Return the answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`.
 
         values: of the parameters that its last statement names as `$name`.
         """
-        last = self._prepared(query)
-        done = self._asked(lambda: self.connection.execute(last.text, values or None))
-        return done if last.makes is None else done.execute(_made(last.makes))
+        last = self._prepare(query)
+        done = self._execute(lambda: self.connection.execute(last.text, values or None))
+        return done if last.makes is None else done.execute(_created_message(last.makes))
 
-    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+    def _execute(self, ask: Callable[[], Answer]) -> Answer:
         """What DuckDB answers. A name that it does not know may be near that of a view that is not made yet."""
         try:
             return ask()
         except duckdb.CatalogException:
             if self._remote is not None:
                 raise
-            self._make(self._made)
+            self._make(self._reserved)
             return ask()
 
-    def _prepared(self, query: str) -> Question:
+    def _prepare(self, query: str) -> Question:
         """The last statement of a query, after the others were run."""
-        *before, last = questions(self.connection, query, self._made)
+        *before, last = questions(self.connection, query, self._reserved)
         text = rest = last.text
         if last.makes is None:
-            text, rest = narrow_query(self.connection, text, self._narrow)
+            text, rest = narrow_query(self.connection, text, self._narrow_view)
         self._check("\n".join([*(question.text for question in before), rest]))
         for question in before:
             self.connection.execute(question.text)
         return Question(text, last.makes)
 
-    def _narrow(self, view: str, column: str, value: str) -> str | None:
+    def _narrow_view(self, view: str, column: str, value: str) -> str | None:
         """A view's SELECT over the rows alone whose column is a value; None where it would read no less."""
         tables = narrow_tables(view, column, value, self.lookup is not None)
         if not tables:
             return None
         places = {} if self.lookup is None else places_of(self.lookup, column, value)
-        with_ = self._within([*tables, *self._behind[view]], places, tables)
+        with_ = self._with_clause([*tables, *self._behind[view]], places, tables)
         return f"WITH {with_}\n{self._selects[view]}"
 
     def ask(self, query: str, values: object = None, within: Partitions | None = None) -> duckdb.DuckDBPyConnection:
@@ -209,7 +213,7 @@ class Dataset(Committed):
         if within is None:
             self._check(query)
         else:
-            with_ = self._within([word.lower() for word in _WORD.findall(names_in(query))], within)
+            with_ = self._with_clause([word.lower() for word in _WORD.findall(names_in(query))], within)
             with_clause = _BEGINS_WITH.match(query)
             query = f"WITH {with_}, {query[with_clause.end() :]}" if with_clause else f"WITH {with_}\n{query}"
         try:
@@ -218,7 +222,7 @@ class Dataset(Committed):
             message = " ".join(str(error).split())[:200]
             raise RecordError(f"{self.storage.url} is not as openwit writes it: {message}") from None
 
-    def _within(self, names: Iterable[str], places: Partitions, where: Mapping[str, str] | None = None) -> str:
+    def _with_clause(self, names: Iterable[str], places: Partitions, where: Mapping[str, str] | None = None) -> str:
         """What stands behind WITH where a query reads only some partitions: the tables that it names, of the files of
         these, and all views between. What it names besides is made ready.
 
@@ -227,20 +231,20 @@ class Dataset(Committed):
             places: partitions by what their rows are; of rows that are not among them all are read.
             where: a condition on the rows of a table; in the order in which they may name each other.
         """
-        behind = self._all_behind(names)
+        behind = self._reachable(names)
         conditions = {name: f" WHERE {condition}" for name, condition in (where or {}).items()}
         some = {name: places[kind] for name, kind in self._kinds.items() if name in behind and kind in places}
         parts: dict[str, str] = {}
         for name in [*conditions, *(name for name in some if name not in conditions)]:
-            source = f"({self._some(name, some[name])})" if name in some else f"temp.{name}"
+            source = f"({self._select_partitions(name, some[name])})" if name in some else f"temp.{name}"
             parts[name] = f"{name} AS (SELECT * FROM {source}{conditions.get(name, '')})"  # noqa: S608
         for view, select in self._selects.items():
-            if view in behind and self._all_behind(self._behind[view]) & parts.keys():
+            if view in behind and self._reachable(self._behind[view]) & parts.keys():
                 parts[view] = f"{view} AS ({select})"
-        self._ready(behind - some.keys() - (parts.keys() - conditions.keys()))
+        self._make_and_check(behind - some.keys() - (parts.keys() - conditions.keys()))
         return ", ".join(parts.values())
 
-    def _some(self, name: str, partitions: Collection[int]) -> str:
+    def _select_partitions(self, name: str, partitions: Collection[int]) -> str:
         """The SELECT that reads the files that a table has of some partitions."""
         if name not in self._tables:
             self._tables[name] = self._makers[name]()
@@ -264,7 +268,7 @@ class Dataset(Committed):
         self._remote.prepare(files)
         return paths
 
-    def _all_behind(self, names: Iterable[str]) -> set[str]:
+    def _reachable(self, names: Iterable[str]) -> set[str]:
         """Names, and those of all that they read."""
         waiting, seen = list(names), set[str]()
         while waiting:
@@ -284,9 +288,10 @@ class Dataset(Committed):
             other._check(query)
         query = names_in(query)
         everything = _LISTS.search(query) is not None
-        self._ready(self._made if everything else self._all_behind(word.lower() for word in _WORD.findall(query)))
+        words = (word.lower() for word in _WORD.findall(query))
+        self._make_and_check(self._reserved if everything else self._reachable(words))
 
-    def _ready(self, names: Collection[str]) -> None:
+    def _make_and_check(self, names: Collection[str]) -> None:
         """Make tables and views, and hold what they read against its checksums. Raises DamagedError."""
         self._make(names)
         for name in names & self._unread.keys():
@@ -307,11 +312,11 @@ class Dataset(Committed):
             del self._constants[name]
         for name in [name for name in self._waiting if name in names]:
             table = self._waiting[name]()
-            if not table.files or not self._viewed(table):
+            if not table.files or not self._parquet_view(table):
                 self._register(name, table.read(self.storage) if table.files else table.numbered_schema.empty_table())
             del self._waiting[name]
         for name in [name for name in self._texts if name in names]:
-            self._view(name, self._own_names(self._texts[name]))
+            self._view(name, self._in_own_catalog(self._texts[name]))
             del self._texts[name]
             if self._catalog is None and (statement := macro(name, self._selects[name])):
                 self.connection.execute(statement)
@@ -323,40 +328,40 @@ class Dataset(Committed):
             self.connection.register(name, rows)
             return
         self.connection.register("_arriving", rows)
-        self.connection.execute(f"CREATE TABLE {self._inner(name)} AS FROM _arriving")
+        self.connection.execute(f"CREATE TABLE {self._catalog_name(name)} AS FROM _arriving")
         self.connection.unregister("_arriving")
-        self._shown(name)
+        self._show_view(name)
 
     def _view(self, name: str, select: str) -> None:
         """Have a name stand for a SELECT. Raises duckdb.Error."""
         if self._catalog is None:
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {select}")
             return
-        self.connection.execute(f"CREATE OR REPLACE VIEW {self._inner(name)} AS {select}")
-        self._shown(name)
+        self.connection.execute(f"CREATE OR REPLACE VIEW {self._catalog_name(name)} AS {select}")
+        self._show_view(name)
 
-    def _inner(self, name: str) -> str:
+    def _catalog_name(self, name: str) -> str:
         """What is called `name` in a catalog is this behind it. DuckDB leaves the catalog out of what it keeps of a
         view, and a temporary view of a name goes before any other: no temporary view has such a name."""
         catalog = self._catalog or ""
         return f"{sql.identifier(catalog)}.main.{sql.identifier(f'{catalog}:{name}')}"
 
-    def _shown(self, name: str) -> None:
+    def _show_view(self, name: str) -> None:
         seen = f"{sql.identifier(self._catalog or '')}.main.{sql.identifier(name)}"
-        self.connection.execute(f"CREATE OR REPLACE VIEW {seen} AS FROM {self._inner(name)}")
+        self.connection.execute(f"CREATE OR REPLACE VIEW {seen} AS FROM {self._catalog_name(name)}")
 
-    def _own_names(self, select: str) -> str:
+    def _in_own_catalog(self, select: str) -> str:
         """A view's SELECT; in a catalog, over the tables there."""
         if self._catalog is None:
             return select
         raw = select.encode()
         tree = json.loads(sql.parse_statement(self.connection, select))
-        for offset, name in sorted(_places(tree, self._made), reverse=True):
+        for offset, name in sorted(_places(tree, self._reserved), reverse=True):
             written = len(name.encode()) + (2 if raw[offset : offset + 1] == b'"' else 0)
-            raw = raw[:offset] + self._inner(name).encode() + raw[offset + written :]
+            raw = raw[:offset] + self._catalog_name(name).encode() + raw[offset + written :]
         return raw.decode()
 
-    def _viewed(self, table: CommittedTable) -> bool:
+    def _parquet_view(self, table: CommittedTable) -> bool:
         """DuckDB reads Parquet itself: only the columns and row groups that a query needs.
 
         False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
@@ -390,6 +395,6 @@ def _places(node: Any, names: Collection[str]) -> Iterator[tuple[int, str]]:
             yield from _places(item, names)
 
 
-def _made(name: str) -> str:
+def _created_message(name: str) -> str:
     """What is said where a temporary table, view or macro was made."""
     return f"SELECT {sql.literal(name)} AS made"

@@ -101,23 +101,23 @@ def fault(error: BaseException) -> Fault | None:
         return Fault(str(error), may_pass=False)
     module = type(error).__module__.partition(".")[0]
     if module in ("botocore", "boto3"):
-        return _of_s3(error)
+        return _s3_fault(error)
     if module == "ray" and type(error).__name__ == "OutOfDiskError":
-        return Fault(RAY_FULL % _brief(error))
+        return Fault(RAY_FULL % _summarize(error))
     if module == "ray":
-        return Fault(_NODE % _brief(error)) if type(error).__name__ in _LOST_WORK else None
+        return Fault(_NODE % _summarize(error)) if type(error).__name__ in _LOST_WORK else None
     if module in ("duckdb", "_duckdb"):
-        return _of_duckdb(error)
+        return _duckdb_fault(error)
     if not isinstance(error, OSError):
         return None
     if isinstance(error, (ConnectionError, TimeoutError)):
-        return Fault(_NETWORK % _brief(error))
+        return Fault(_NETWORK % _summarize(error))
     if "AWS Error" in str(error):
-        return None if isinstance(error, FileNotFoundError) else _of_s3(error)
+        return None if isinstance(error, FileNotFoundError) else _s3_fault(error)
     code = error.errno or _code_in(str(error))
     if code in _PASSING:
-        return Fault(_with_place(error, _SENTENCES[code] % _brief(error)), is_of_memory=code == errno.ENOMEM)
-    return Fault(_with_place(error, _FIXED[code] % _brief(error)), may_pass=False) if code in _FIXED else None
+        return Fault(_add_place(error, _SENTENCES[code] % _summarize(error)), is_of_memory=code == errno.ENOMEM)
+    return Fault(_add_place(error, _FIXED[code] % _summarize(error)), may_pass=False) if code in _FIXED else None
 
 
 def next_wait_s(waited_s: float, patience_s: float = PATIENCE_S) -> float:
@@ -146,7 +146,7 @@ def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S, who: str 
             if what_fails is None or not what_fails.may_pass or not wait_s:
                 raise
             words = "%s fails for now (%s); tried again in %.0f s, with patience for %.0f s more"
-            log.warning(words, who, _brief(error), wait_s, patience_s - waited_s)
+            log.warning(words, who, _summarize(error), wait_s, patience_s - waited_s)
         time.sleep(wait_s)
         waited_s += wait_s
 
@@ -157,27 +157,27 @@ def sentence(error: BaseException) -> str | None:
     return None if what_fails is None else what_fails.sentence
 
 
-def _of_s3(error: BaseException) -> Fault | None:
+def _s3_fault(error: BaseException) -> Fault | None:
     code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
     if code in _S3_REFUSALS or _S3_REFUSAL.search(str(error)) or type(error).__name__ == "NoCredentialsError":
-        return Fault(f"S3 refuses ({_brief(error)}); check the bucket and the credentials", may_pass=False)
-    return Fault(_BUSY % _brief(error))
+        return Fault(f"S3 refuses ({_summarize(error)}); check the bucket and the credentials", may_pass=False)
+    return Fault(_BUSY % _summarize(error))
 
 
-def _of_duckdb(error: BaseException) -> Fault | None:
+def _duckdb_fault(error: BaseException) -> Fault | None:
     """DuckDB names its file itself. Its limit of memory is ours, and what exceeds it is a whole task."""
     kind = type(error).__name__
     code = _code_in(str(error)) if kind in ("IOException", "OutOfMemoryException") else None
     if kind == "OutOfMemoryException" and code is None:
-        return Fault(TOO_LARGE % _brief(error), may_pass=False, is_of_memory=True)
+        return Fault(TOO_LARGE % _summarize(error), may_pass=False, is_of_memory=True)
     if code == errno.ENOSPC:
         return Fault(
-            f"DuckDB's temporary folder is full ({_brief(error)}); TMPDIR names another folder for it, "
+            f"DuckDB's temporary folder is full ({_summarize(error)}); TMPDIR names another folder for it, "
             "and the same command goes on where it was"
         )
     if code in _FIXED:
-        return Fault(f"DuckDB's temporary folder: {_FIXED[code] % _brief(error)} (TMPDIR)", may_pass=False)
-    return Fault(_SENTENCES[code] % _brief(error)) if code in _SENTENCES else None
+        return Fault(f"DuckDB's temporary folder: {_FIXED[code] % _summarize(error)} (TMPDIR)", may_pass=False)
+    return Fault(_SENTENCES[code] % _summarize(error)) if code in _SENTENCES else None
 
 
 def _code_in(text: str) -> int | None:
@@ -186,13 +186,13 @@ def _code_in(text: str) -> int | None:
     return next((code for pattern, code in _TEXTS if pattern.search(text)), None)
 
 
-def _with_place(error: OSError, said: str) -> str:
+def _add_place(error: OSError, said: str) -> str:
     """The sentence, after the file that it is about, if the error names one."""
     name = error.filename2 or error.filename
     return f"{name}: {said}" if isinstance(name, str) else said
 
 
-def _brief(error: BaseException) -> str:
+def _summarize(error: BaseException) -> str:
     text = (isinstance(error, OSError) and error.strerror) or str(error)
     lines = text.strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

@@ -71,7 +71,7 @@ def place(target: Path, data: Data, move: Callable[[Path, Path], object], root: 
         root: the folder that the fence is about.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(_fresh())
+    beside = target.with_name(_temporary_name())
     draft = beside if fence is None else Path(root, fence.folder, beside.name)
     try:
         draft.write_bytes(data)
@@ -119,7 +119,7 @@ def swap(target: Path, old: bytes, new: bytes, root: str) -> bool:
 
 def _swap_by_name(target: Path, old: bytes, new: bytes) -> bool:
     """The file is gone for a moment, and of many who try at once one gets it, or none."""
-    taken = target.with_name(_fresh())
+    taken = target.with_name(_temporary_name())
     try:
         target.rename(taken)
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def lock_folder(folder: Path) -> Iterator[bool]:
 def remove(path: Path, root: str, fence: Fence) -> None:
     """Delete a file: it is moved out of its place first, as `place` moves it in. Raises FileNotFoundError."""
     folder = Path(root, fence.folder)
-    away = folder / _fresh()
+    away = folder / _temporary_name()
     try:
         path.rename(away)
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def revoke(root: str, mine: Fence | None) -> None:
     """Take away the folders of other leases, each at once and whole: from then on nothing is moved out of them."""
     for folder in _lease_folders(root, mine):
         with contextlib.suppress(FileNotFoundError):  # another takes over, too
-            folder.rename(Path(root, _fresh()))
+            folder.rename(Path(root, _temporary_name()))
     for folder in _lease_folders(root, mine):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -187,7 +187,7 @@ def _lease_folders(root: str, mine: Fence | None) -> list[Path]:
     return [Path(entry.path) for entry in others if entry.is_dir(follow_symlinks=False)]
 
 
-def _fresh() -> str:
+def _temporary_name() -> str:
     return f"{TEMPORARY}{uuid.uuid4().hex}"
 
 

@@ -53,11 +53,11 @@ def _client(pid: int) -> Any:
     options: dict[str, Any] = {"retries": retries, "max_pool_connections": _CONNECTIONS}
     config = Config(signature_version=UNSIGNED, **options) if _anonymous() else Config(**options)
     client = boto3.client("s3", endpoint_url=_endpoint(), config=config)
-    client.meta.events.register("needs-retry.s3", _tried)
+    client.meta.events.register("needs-retry.s3", _note_try)
     return client
 
 
-def _tried(response: Any = None, caught_exception: Any = None, attempts: int = 0, **_: Any) -> None:
+def _note_try(response: Any = None, caught_exception: Any = None, attempts: int = 0, **_: Any) -> None:
     """boto3 has had an answer, or none, and is about to say whether it asks again."""
     status, answer = (response[0].status_code, response[1]) if response else (0, {})
     if caught_exception is not None or status == 429 or status >= 500:
@@ -104,7 +104,7 @@ def create(url: str, bucket: str, key: str, data: bytes) -> bool:
                 raise _refusal(url, bucket, error.response["Error"]) from error
             time.sleep(0.1 * 2**attempt)
         except BotoCoreError as error:
-            raise _unanswered(url, error) from error
+            raise _explain_no_answer(url, error) from error
     return False
 
 
@@ -117,7 +117,7 @@ def replace(url: str, bucket: str, key: str, old: bytes, new: bytes) -> bool:
         OSError: the server refuses, or cannot be reached.
     """
     for attempt in range(_CONFLICTS):
-        current = _tagged(url, bucket, key)
+        current = _get_with_tag(url, bucket, key)
         if current is None or current[0] != old:
             return False
         status, retried = _conditionally(
@@ -128,7 +128,7 @@ def replace(url: str, bucket: str, key: str, old: bytes, new: bytes) -> bool:
             continue
         if status in (404, 412):
             # The file may be this very request's, sent again by boto3 because the first answer was lost.
-            return retried and (_tagged(url, bucket, key) or (b"",))[0] == new
+            return retried and (_get_with_tag(url, bucket, key) or (b"",))[0] == new
         return True
     return False
 
@@ -148,7 +148,7 @@ def delete(url: str, bucket: str, keys: Sequence[str]) -> None:
         except ClientError as error:
             raise _refusal(url, bucket, error.response["Error"], "changed") from error
         except BotoCoreError as error:
-            raise _unanswered(url, error) from error
+            raise _explain_no_answer(url, error) from error
         # The request itself succeeds all the same; some servers name what was gone already, too.
         left = [refused for refused in answer.get("Errors", ()) if refused.get("Code") not in ("NoSuchKey", "404")]
         for refused in left[:1]:
@@ -161,7 +161,7 @@ def delete_same(url: str, bucket: str, key: str, old: bytes) -> None:
     Raises:
         OSError: the server refuses, or cannot be reached.
     """
-    current = _tagged(url, bucket, key)
+    current = _get_with_tag(url, bucket, key)
     if current is not None and current[0] == old:
         _conditionally(url, lambda **condition: client().delete_object(Bucket=bucket, Key=key, **condition), current[1])
 
@@ -182,11 +182,11 @@ def _conditionally(url: str, request: Callable[..., Any], tag: str) -> tuple[int
         if meta["HTTPStatusCode"] not in (404, 409, 412) or error.response["Error"]["Code"] == "NoSuchBucket":
             raise _refusal(url, urlsplit(url).netloc, error.response["Error"]) from error
     except BotoCoreError as error:
-        raise _unanswered(url, error) from error
+        raise _explain_no_answer(url, error) from error
     return int(meta["HTTPStatusCode"]), bool(meta.get("RetryAttempts"))
 
 
-def _tagged(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
+def _get_with_tag(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
     """An object and its tag; None if there is none. Raises OSError."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -198,7 +198,7 @@ def _tagged(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
             return None
         raise _refusal(url, bucket, error.response["Error"], "read") from error
     except BotoCoreError as error:
-        raise _unanswered(url, error) from error
+        raise _explain_no_answer(url, error) from error
 
 
 def version(url: str, bucket: str, key: str) -> str:
@@ -211,12 +211,12 @@ def version(url: str, bucket: str, key: str) -> str:
     except ClientError as error:
         raise _refusal(url, bucket, error.response["Error"], "read") from error
     except BotoCoreError as error:
-        raise _unanswered(url, error) from error
+        raise _explain_no_answer(url, error) from error
 
 
 def get(url: str, bucket: str, key: str) -> bytes | None:
     """Return a whole object, by one request; None if there is none. Raises OSError."""
-    tagged = _tagged(url, bucket, key)
+    tagged = _get_with_tag(url, bucket, key)
     return None if tagged is None else tagged[0]
 
 
@@ -244,7 +244,7 @@ def _refusal(url: str, bucket: str, error: dict[str, str], done: str = "written"
     )
 
 
-def _unanswered(url: str, error: Exception) -> OSError:
+def _explain_no_answer(url: str, error: Exception) -> OSError:
     """What it means to a person that boto3 has no answer."""
     if type(error).__name__ in (
         "NoCredentialsError",

@@ -57,14 +57,14 @@ def _public(url: str) -> str:
     end = min((offset for offset in (rest.find(char) for char in "/?#") if offset >= 0), default=len(rest))
     authority, path = rest[:end].rpartition("@")[2], rest[end:]
     if any(mark in path for mark in "?#;"):
-        path = _without(path)
+        path = _strip_secrets(path)
     return f"{scheme}://{authority}{_USERINFO.sub('', path)}"
 
 
-def _without(path: str) -> str:
+def _strip_secrets(path: str) -> str:
     whole = re.split(r"[?#]", path, maxsplit=1)[0]
     head = re.sub(r";([^/;]*)", lambda part: "" if _is_secret(part[1]) else part[0], whole)
-    kept = [(mark, _digested(part)) for mark, part in _PART.findall(path[len(whole) :]) if not _is_secret(part)]
+    kept = [(mark, _digest_secret(part)) for mark, part in _PART.findall(path[len(whole) :]) if not _is_secret(part)]
     fragment = False
     answer = head
     for place, (mark, part) in enumerate(kept):
@@ -89,7 +89,7 @@ def _may_be_secret(part: str) -> bool:
     return not known and unquote(name).strip().lower() in _PERHAPS
 
 
-def _digested(part: str) -> str:
+def _digest_secret(part: str) -> str:
     """A parameter as it is, or with a digest in the place of what may be a secret."""
     if not _may_be_secret(part):
         return part

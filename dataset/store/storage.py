@@ -128,7 +128,7 @@ class Storage:
     def __reduce__(self) -> tuple[Any, tuple[str, bool, Fence | None]]:
         return _storage, (self.url, self._leave, self.fence)
 
-    def _asking(self) -> contextlib.AbstractContextManager[None]:
+    def _watch_request(self) -> contextlib.AbstractContextManager[None]:
         """Say of a request to the storage's server in the block that it takes long."""
         return contextlib.nullcontext() if self.local else waits.announce_wait(public(self.url))
 
@@ -177,20 +177,20 @@ class Storage:
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for reading, seekable. Raises FileNotFoundError."""
         usage.count(get=1)
-        with self._asking():
+        with self._watch_request():
             return self._fs.open_input_file(self.path(name))
 
     def read(self, name: str) -> bytes:
         """Return a whole file. Raises FileNotFoundError."""
 
-        def whole() -> bytes:
+        def read_whole() -> bytes:
             with self.open(name) as file:
                 return usage.count_received(bytes(file.read()))
 
         if self.local:
-            return whole()
-        with self._asking():
-            return patiently(whole, who=public(self.url_of(name)))
+            return read_whole()
+        with self._watch_request():
+            return patiently(read_whole, who=public(self.url_of(name)))
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
         """Return many whole files, in the order asked; remote ones several at a time. Raises FileNotFoundError."""
@@ -214,7 +214,7 @@ class Storage:
 
         if self.local:
             return read()
-        with self._asking():
+        with self._watch_request():
             return patiently(read, who=public(self.url_of(name)))
 
     def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
@@ -225,7 +225,7 @@ class Storage:
             local_files.place(Path(path), data, Path.replace, self._root, self.fence)
         else:
             # Arrow would compress what is named .gz.
-            with self._asking(), self._fs.open_output_stream(path, compression=None) as stream:
+            with self._watch_request(), self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
 
     def open_output(self, name: str) -> pa.NativeFile:
@@ -234,7 +234,7 @@ class Storage:
         usage.count_written(0)
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with self._asking():
+        with self._watch_request():
             return self._fs.open_output_stream(path, compression=None)  # Arrow would compress what is named .gz
 
     def create(self, name: str, data: bytes) -> bool:
@@ -245,7 +245,7 @@ class Storage:
             return local_files.create(Path(path), data, self._root, self.fence)
         if self._s3:
             bucket, key = path.split("/", 1)
-            with self._asking():
+            with self._watch_request():
                 return s3.create(self.url, bucket, key, data)
         is_new = not self.exists(name)  # other filesystems: the best that fsspec offers; a race is possible
         if is_new:
@@ -262,7 +262,7 @@ class Storage:
         if self._s3:
             usage.count(get=1, put=1, bytes_read=len(old), bytes_written=len(new))
             bucket, key = path.split("/", 1)
-            with self._asking():
+            with self._watch_request():
                 return s3.replace(self.url, bucket, key, old, new)
         if not self.local or self.fence is not None:
             try:
@@ -281,18 +281,18 @@ class Storage:
     def size(self, name: str) -> int | None:
         """Return a file's length in bytes; None if it is not there."""
         usage.count(get=1)
-        with self._asking():
+        with self._watch_request():
             info = self._fs.get_file_info(self.path(name))
         return info.size if info.type == fs.FileType.File else None
 
-    def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
+    def _list(self, folder: str, recursive: bool) -> list[FileInfo]:
         infos = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
         return usage.count_listed(sorted(infos, key=lambda info: info.name))
 
     def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        with self._asking():
+        with self._watch_request():
             infos = self._fs.get_file_info(selector)
         for info in infos:
             if info.type == fs.FileType.File:
@@ -328,7 +328,9 @@ class Storage:
 
     def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
         """Return the files of a folder, sorted by name; a folder that does not exist is empty."""
-        return [info for info in self._all(folder, recursive) if not info.name.rpartition("/")[2].startswith(TEMPORARY)]
+        return [
+            info for info in self._list(folder, recursive) if not info.name.rpartition("/")[2].startswith(TEMPORARY)
+        ]
 
     def revoke(self) -> None:
         """Take away the folders of other leases: from then on nothing is moved out of them."""
@@ -341,7 +343,7 @@ class Storage:
         """
         if not self.local:
             return 0  # other filesystems show a file when it is whole
-        parts = [(info.name, info.name.split("/")) for info in self._all("", True)]
+        parts = [(info.name, info.name.split("/")) for info in self._list("", True)]
         left = [name for name, part in parts if part[-1].startswith(TEMPORARY) and not _in_lease_folder(part)]
         self.delete(left)
         return len(left)
@@ -353,7 +355,7 @@ class Storage:
         names = usage.count_deleted(list(names))
         if self._s3:
             paths = [self.path(name).split("/", 1) for name in names]
-            with self._asking():
+            with self._watch_request():
                 s3.delete(self.url, paths[0][0] if paths else "", [key for _, key in paths])
             return
         for name in names:
@@ -361,7 +363,7 @@ class Storage:
                 if self.local and self.fence is not None:
                     local_files.remove(Path(self.path(name)), self._root, self.fence)
                 else:
-                    with self._asking():
+                    with self._watch_request():
                         self._fs.delete_file(self.path(name))
 
     def delete_same(self, name: str, old: bytes) -> None:
@@ -369,14 +371,14 @@ class Storage:
         if self._s3:
             usage.count(get=1, delete=1, bytes_read=len(old))
             bucket, key = self._writable(name).split("/", 1)
-            with self._asking():
+            with self._watch_request():
                 s3.delete_same(self.url, bucket, key, old)
             return
-        with contextlib.suppress(FileNotFoundError), self._alone(name):
+        with contextlib.suppress(FileNotFoundError), self._locked(name):
             if self.read(name) == old:
                 self.delete([name])
 
-    def _alone(self, name: str) -> contextlib.AbstractContextManager[object]:
+    def _locked(self, name: str) -> contextlib.AbstractContextManager[object]:
         """Keep others from replacing the file meanwhile, on disk."""
         return local_files.lock_folder(Path(self.path(name)).parent) if self.local else contextlib.nullcontext()
 
@@ -385,7 +387,7 @@ class Storage:
         if self.local:
             shutil.rmtree(self.path(name), ignore_errors=True)  # which deletes links, and follows none
         else:
-            self.delete([info.name for info in self._all(name, True)])
+            self.delete([info.name for info in self._list(name, True)])
 
 
 def _in_lease_folder(parts: Sequence[str]) -> bool:

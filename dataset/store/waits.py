@@ -66,7 +66,7 @@ _watch: _Watch | None = None
 _making = threading.Lock()
 
 
-def _watching() -> _Watch:
+def _watcher() -> _Watch:
     """This process's: threads do not survive a fork."""
     global _watch
     with _making:
@@ -78,7 +78,7 @@ def _watching() -> _Watch:
 @contextlib.contextmanager
 def announce_wait(who: str) -> Iterator[None]:
     """Run a request in this block: a long wait for its answer is then said to people."""
-    watch = _watching()
+    watch = _watcher()
     number = watch.begin(who)
     try:
         yield
@@ -88,4 +88,4 @@ def announce_wait(who: str) -> Iterator[None]:
 
 def note_failure(error: str) -> None:
     """Note that an attempt of this thread's request has failed and that another will be made."""
-    _watching().errors[threading.get_ident()] = error
+    _watcher().errors[threading.get_ident()] = error

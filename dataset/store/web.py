@@ -133,7 +133,7 @@ class WebFile(Seekable):
         body = self._range(wanted) if self._knows_ranges else None
         if body is None:
             self._knows_ranges = False
-            body = _whole(os.getpid(), self._url, self._info).read(self._at, wanted)
+            body = _piece_cache(os.getpid(), self._url, self._info).read(self._at, wanted)
         if len(body) < wanted:
             name = public(self._url)
             raise ServiceError(
@@ -226,7 +226,7 @@ class _Whole:
 
 
 @lru_cache(maxsize=1)
-def _whole(pid: int, url: str, said: WebInfo) -> _Whole:
+def _piece_cache(pid: int, url: str, said: WebInfo) -> _Whole:
     """The cache of this process, in which the next piece of a file finds what the one before has fetched."""
     return _Whole(url, said.size)
 

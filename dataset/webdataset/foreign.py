@@ -55,7 +55,7 @@ def root(dataset: str) -> str:
     return folder.rstrip("/") or ("/" if dataset.startswith("/") else ".")
 
 
-def _below(tars: str) -> str:
+def _pattern_below_root(tars: str) -> str:
     """What of a pattern of tars lies below its root."""
     above = root(tars)
     return tars[len(above) :].lstrip("/") if tars.startswith((f"{above}/", "/")) else tars
@@ -135,7 +135,7 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
         raise FileNotFoundError(
             f"{dataset} has no {INDEX_PARTS}, and no tars of which to make one; `wit run` makes a dataset"
         )
-    names = [_below(dataset)] if _is_file(dataset) else expand_braces(_below(dataset))
+    names = [_pattern_below_root(dataset)] if _is_file(dataset) else expand_braces(_pattern_below_root(dataset))
     sizes = {info.name: info for folder in {posixpath.dirname(name) for name in names} for info in storage.list(folder)}
     if missing := [name for name in names if name not in sizes]:
         raise FileNotFoundError(f"{storage.url_of(missing[0])} does not exist; {dataset} names it")

@@ -43,14 +43,14 @@ def arrays_of(table: pa.Table, split: str) -> Arrays:
     Its shards and splits may be read as dictionaries: a part of a large index has a million samples and few shards.
     """
     table = as_now(table)
-    splits, split_of = _numbered(table.column("split"), "split")
+    splits, split_of = _number_strings(table.column("split"), "split")
     if splits != [split] or table.column("split").null_count:  # all are, of most parts
         table = table.filter(pa.array(split_of == (splits.index(split) if split in splits else len(splits))))
     plain = [field for field in SHARD_INDEX if field.name not in ("shard", "split")]
     columns = {field.name: table.column(field.name).cast(field.type) for field in plain}
     table = pa.table({"shard": table.column("shard"), **columns})
     _check(table)
-    shards, shard = _numbered(table.column("shard"), "shard")
+    shards, shard = _number_strings(table.column("shard"), "shard")
     fixed = {
         "shard": shard,
         "offset": table.column("offset").to_numpy(),
@@ -61,7 +61,7 @@ def arrays_of(table: pa.Table, split: str) -> Arrays:
     return Arrays(shards, fixed, table.column("key").combine_chunks())
 
 
-def _numbered(column: pa.ChunkedArray, name: str) -> tuple[list[str], np.ndarray]:
+def _number_strings(column: pa.ChunkedArray, name: str) -> tuple[list[str], np.ndarray]:
     """The distinct strings of a column, in the order in which they come, and which of them each row has: int32 (n,), -1
     of none. Raises DamagedIndexError: they are no strings.
     """
@@ -94,7 +94,7 @@ def _check(table: pa.Table) -> None:
     for name in ("shard", "key", "offset", "size", "pair_id"):
         if table.column(name).null_count:
             raise DamagedIndexError(f"a {name} is missing")
-        if name != "shard":  # whose distinct names `_numbered` looks at
+        if name != "shard":  # whose distinct names `_number_strings` looks at
             _check_utf8(table.column(name), name)
     for name in ("offset", "size"):
         least, most = pc.min_max(table.column(name)).as_py().values()

@@ -126,18 +126,18 @@ class Mapped:
             return arrays(read_parquet(storage, name, dictionaries=("shard", "split")), split)
 
         with replacing(self._path) as draft, draft.open("wb", 0) as file, ThreadPoolExecutor(_READERS) as pool:
-            _put(file, starts["ends"], np.zeros(1, "<i8"))
+            _write_at(file, starts["ends"], np.zeros(1, "<i8"))
             count = letters = 0
-            for names, columns, keys in _ahead(pool, part, files):
+            for names, columns, keys in _map_ahead(pool, part, files):
                 numbers = np.array([shards.setdefault(name, len(shards)) for name in names], "<i4")
                 lengths = np.cumsum(keys_lengths(keys), dtype="<i8") + letters
                 for name, width in widths.items():
                     column = numbers[columns[name]] if name == "shard" else columns[name]
                     column = np.ascontiguousarray(column, FIXED[name])
-                    _put(file, starts[name] + width * count, column)
+                    _write_at(file, starts[name] + width * count, column)
                     sums[name].update(_bytes(column))
-                _put(file, starts["ends"] + 8 * (count + 1), lengths)
-                _put(file, starts["keys"] + letters, _letters(keys))
+                _write_at(file, starts["ends"] + 8 * (count + 1), lengths)
+                _write_at(file, starts["keys"] + letters, _letters(keys))
                 count += len(keys)
                 letters = int(lengths[-1]) if len(lengths) else letters
             places = {name: (starts[name], width * count) for name, width in widths.items()}
@@ -145,11 +145,11 @@ class Mapped:
             digests = {name: digest.hexdigest() for name, digest in sums.items()}
             layout = {"samples": count, "shards": list(shards), "places": places, "checksums": digests}
             end = starts["keys"] + letters
-            _put(file, end, np.frombuffer(json.dumps(layout).encode(), np.uint8))
-            _put(file, file.tell(), np.array([end], "<u8"))
+            _write_at(file, end, np.frombuffer(json.dumps(layout).encode(), np.uint8))
+            _write_at(file, file.tell(), np.array([end], "<u8"))
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[str], Arrays], items: Sequence[str]) -> Iterator[Arrays]:
+def _map_ahead(pool: ThreadPoolExecutor, function: Callable[[str], Arrays], items: Sequence[str]) -> Iterator[Arrays]:
     """What a function makes of items, in their order, while as many more are at work as there are readers."""
     waiting: deque[Future[Arrays]] = deque()
     for item in items:
@@ -173,7 +173,7 @@ def _bytes(data: np.ndarray) -> memoryview:
     return data.data.cast("B") if data.size else memoryview(b"")
 
 
-def _put(file: IO[bytes], place: int, data: np.ndarray) -> None:
+def _write_at(file: IO[bytes], place: int, data: np.ndarray) -> None:
     file.seek(place)
     left = _bytes(data)
     while len(left):  # Linux writes 2 GiB at once at most

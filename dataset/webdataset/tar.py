@@ -83,7 +83,7 @@ def members(read: Read, length: int, *, checked: bool = True) -> Iterator[TarMem
         kind, size = header[156:157], _size(header, position, pax, checked)
         data = position + BLOCK
         if kind in (b"L", b"K", b"x", b"X", b"g"):
-            content = _extended(read, data, size, length)
+            content = _extended_header(read, data, size, length)
             if kind == b"L":
                 long_name = _text(content.partition(b"\0")[0])
             elif kind in (b"x", b"X"):
@@ -93,7 +93,7 @@ def members(read: Read, length: int, *, checked: bool = True) -> Iterator[TarMem
         name = pax.get("GNU.sparse.name") or pax.get("path") or long_name or _name(header)
         is_sparse = kind == _GNU_SPARSE or any(key.startswith("GNU.sparse.") for key in pax)
         if kind == _GNU_SPARSE:
-            data = _behind_map(read, header, data)
+            data = _start_behind_map(read, header, data)
         if kind in _WITHOUT_DATA or (kind == b"\0" and name.endswith("/")):
             size = 0
         if data + size > length:
@@ -143,7 +143,7 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def _extended(read: Read, data: int, size: int, length: int) -> bytes:
+def _extended_header(read: Read, data: int, size: int, length: int) -> bytes:
     """The content of a header that says more of the next member."""
     if size > _MOST_EXTENDED:
         raise DamagedTarError(data - BLOCK, f"an extended header claims {size:,} bytes")
@@ -167,7 +167,7 @@ def _pax(content: bytes, position: int) -> dict[str, str]:
     return fields
 
 
-def _behind_map(read: Read, header: bytes, data: int) -> int:
+def _start_behind_map(read: Read, header: bytes, data: int) -> int:
     """Where the bytes of GNU tar's old sparse files begin: behind the further blocks of their map."""
     more = header[482]
     while more:

@@ -192,7 +192,7 @@ def _nearest_looks(
     same = np.flatnonzero(indices.is_valid().to_numpy())
     parts = [np.stack([same, indices.drop_null().to_numpy().astype(np.int64), np.zeros_like(same)])]
 
-    image, wanted = _good(images, config), _good(index, config)
+    image, wanted = _is_telling(images, config), _is_telling(index, config)
     hashes = words(images.column("pdq").take(pa.array(image)))
     hash_index = HashIndex(words(index.column("pdq").take(pa.array(wanted))))
     query, entry, distance = hash_index.search(hashes, MAX_SEARCH_HAMMING)
@@ -227,6 +227,6 @@ def matrix(embeddings: pa.ChunkedArray) -> np.ndarray:
     return flat.reshape(len(embeddings), -1) if len(embeddings) else np.zeros((0, 0), np.float32)
 
 
-def _good(table: pa.Table, config: DecontaminateConfig) -> np.ndarray:
+def _is_telling(table: pa.Table, config: DecontaminateConfig) -> np.ndarray:
     """Rows whose PDQ says something."""
     return np.flatnonzero(table.column("pdq_quality").to_numpy() >= config.min_quality)

@@ -119,10 +119,10 @@ class _Search:
             # An even half is the upper one: the bits that may differ are those of the other.
             first = 0 if number % 2 == 0 else HALF_BITS
             for bit in range(first, first + HALF_BITS):
-                larger, smaller = _flipped(groups, bit)
-                for a, b in self._across(groups, column, larger, smaller):
+                larger, smaller = _groups_one_bit_apart(groups, bit)
+                for a, b in self._near_across_groups(groups, column, larger, smaller):
                     self.verify(groups.rows[a], groups.rows[b])
-                crowds.across(groups, larger, smaller)
+                crowds.note_across(groups, larger, smaller)
         crowds.finish()
 
     def _neighbours(self, groups: _Groups, column: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -139,12 +139,12 @@ class _Search:
             block = column[low : low + int(ends[-1])]
             for k in range(1, longest):
                 count = int(ends[longer[k] - 1]) - k
-                near = self._near(block[:count], block[k : k + count])
+                near = self._near_words(block[:count], block[k : k + count])
                 if len(near):
                     yield low + near, low + near + k
             first = last
 
-    def _across(
+    def _near_across_groups(
         self, groups: _Groups, column: np.ndarray, larger: np.ndarray, smaller: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Places of `groups.rows` in pairs of groups whose words of the column are near."""
@@ -159,11 +159,11 @@ class _Search:
             mine = column[left]
             count = np.searchsorted(-limit[here], -np.arange(int(limit[low])))  # rows with more than k to compare with
             for k, most in enumerate(count.tolist()):
-                near = self._near(mine[:most], column[right[:most] + k])
+                near = self._near_words(mine[:most], column[right[:most] + k])
                 if len(near):
                     yield left[near], right[near] + k
 
-    def _near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def _near_words(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Where two words differ in at most max_hamming bits."""
         if len(self._buffer[0]) < len(a):
             self._buffer = np.empty(len(a), dtype=np.uint64), np.empty(len(a), dtype=np.uint8)
@@ -232,7 +232,7 @@ class _Crowds:
             first = np.flatnonzero(np.diff(group[left], prepend=-1))
             count = np.diff(first, append=len(left))
             candidate = np.repeat(left[first], count)
-            gone = self._taken(groups.rows[left], groups.rows[candidate])
+            gone = self._note_near_pivot(groups.rows[left], groups.rows[candidate])
             pivot[left[gone]] = candidate[gone]
             took = np.add.reduceat(gone, first, dtype=np.int64) - 1  # the pivot is like itself
             round_ += 1
@@ -246,7 +246,7 @@ class _Crowds:
             order = np.argsort(by, kind="stable")
             self._pivot, self._row = by[order], row[order]
 
-    def _taken(self, row: np.ndarray, pivot: np.ndarray) -> np.ndarray:
+    def _note_near_pivot(self, row: np.ndarray, pivot: np.ndarray) -> np.ndarray:
         search = self._search
         near, distance = within(search.hashes, row, search.hashes, pivot, 2 * search.likeness.max_hamming)
         like = search.note(pivot[near], row[near], distance)
@@ -255,7 +255,7 @@ class _Crowds:
         answer[near[like]] = True
         return answer
 
-    def across(self, groups: _Groups, larger: np.ndarray, smaller: np.ndarray) -> None:
+    def note_across(self, groups: _Groups, larger: np.ndarray, smaller: np.ndarray) -> None:
         """Note the near misses between the crowds of a group and the rows of another."""
         if not len(self._pivot):
             return
@@ -294,7 +294,7 @@ class _Crowds:
             misses, start, count = misses[:, block:], start[block:], count[block:]
 
 
-def _flipped(groups: _Groups, bit: int) -> tuple[np.ndarray, np.ndarray]:
+def _groups_one_bit_apart(groups: _Groups, bit: int) -> tuple[np.ndarray, np.ndarray]:
     """Groups whose values differ in this bit alone, the larger of each two first. int64 (pairs,) twice."""
     group_of = np.full(1 << CHUNK_BITS, -1, dtype=np.int64)
     group_of[groups.value] = np.arange(len(groups.value))

@@ -37,7 +37,7 @@ CHOSEN = pa.schema([("root", KEY)])
 def shared_captions(groups: pa.Table) -> pa.Table:
     """Return SHARED, of GROUPS that have all pairs of their captions; in their order."""
     images, captions = _codes(groups, "image_key")[0], _codes(groups, "caption_key")[0]
-    first, last = _of_each(np.minimum, captions, images), _of_each(np.maximum, captions, images)
+    first, last = _reduce_groups(np.minimum, captions, images), _reduce_groups(np.maximum, captions, images)
     key = groups.column("caption_key").combine_chunks()
     alone = pa.array((first == last)[captions], pa.bool_())
     columns = [groups.column("locator"), groups.column("image_key"), pc.if_else(alone, pa.scalar(None, KEY), key)]
@@ -48,7 +48,7 @@ def bridges(pairs: pa.Table) -> pa.Table:
     """Return BRIDGES that connect the shared captions of each image, of SHARED that has all pairs of its images."""
     pairs = pairs.filter(pc.is_valid(pairs.column("shared")))
     image, (caption, keys) = _codes(pairs, "image_key")[0], _codes(pairs, "shared")
-    least = _of_each(np.minimum, image, caption)[image]
+    least = _reduce_groups(np.minimum, image, caption)[image]
     return larger_first(pa.table([keys.take(pa.array(end)) for end in (caption, least)], schema=BRIDGES))
 
 
@@ -92,7 +92,7 @@ def members(pairs: pa.Table) -> pa.Table:
     mine = np.flatnonzero(has.to_numpy(zero_copy_only=False))
     total = np.zeros(len(keys), np.int64)
     np.add.at(total, component, count[mine])
-    return pa.table([keys, total, _of_each(np.minimum, component, _first(names)[mine])], schema=MEMBERS)
+    return pa.table([keys, total, _reduce_groups(np.minimum, component, _first_word(names)[mine])], schema=MEMBERS)
 
 
 def choose_components(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
@@ -105,7 +105,7 @@ def choose_components(parts: pa.Table, pairs: int, share: float, seed: int) -> p
     component, keys = codes(parts.column("root").combine_chunks())
     total = np.zeros(len(keys), np.int64)
     np.add.at(total, component, parts.column("pairs").to_numpy())
-    least = _of_each(np.minimum, component, parts.column("least").to_numpy())
+    least = _reduce_groups(np.minimum, component, parts.column("least").to_numpy())
     return pa.table([keys.filter(pa.array(is_chosen(total, least, pairs, share, seed)))], schema=CHOSEN)
 
 
@@ -118,7 +118,7 @@ def heldout_locators(pairs: pa.Table, out: pa.Table, count: int, share: float, s
     """
     image, root = _root_of_image(pairs)
     names = _codes(pairs, "image_key")[1]
-    alone = is_chosen(np.bincount(image, minlength=len(names)), _first(names), count, share, seed)
+    alone = is_chosen(np.bincount(image, minlength=len(names)), _first_word(names), count, share, seed)
     with_others = pc.is_in(root, value_set=out.column("root").combine_chunks())
     goes = pc.if_else(pc.is_valid(root), with_others, pa.array(alone, pa.bool_()))
     return pairs.column("locator").combine_chunks().filter(goes.take(pa.array(image)))
@@ -128,11 +128,11 @@ def _codes(table: pa.Table, name: str) -> tuple[np.ndarray, pa.Array]:
     return codes(table.column(name).combine_chunks())
 
 
-def _first(keys: pa.Array) -> np.ndarray:
+def _first_word(keys: pa.Array) -> np.ndarray:
     return words64(keys)[:, 0] if len(keys) else np.zeros(0, np.uint64)
 
 
-def _of_each(function: np.ufunc, group: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _reduce_groups(function: np.ufunc, group: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The least or greatest value of each group. Groups: 0, 1, …, each with a value; result: (groups,)."""
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))

@@ -30,8 +30,8 @@ def edges_schema(key: pa.DataType) -> pa.Schema:
 
 def larger_first(edges: pa.Table) -> pa.Table:
     """Return edges, each once and with its larger end as `node`, in order; no loops."""
-    node, other, names = _coded(edges)
-    return _named(np.maximum(node, other), np.minimum(node, other), names, edges.schema)
+    node, other, names = _rank_names(edges)
+    return _edges_by_name(np.maximum(node, other), np.minimum(node, other), names, edges.schema)
 
 
 def from_both_ends(edges: pa.Table) -> pa.Table:
@@ -41,8 +41,8 @@ def from_both_ends(edges: pa.Table) -> pa.Table:
 
 def small_star(edges: pa.Table) -> pa.Table:
     """Return what edges connect, tied to the least of it: edges from every other node to that one, in order."""
-    node, other, names = _coded(edges)
-    return _named(np.arange(len(names)), least_node(len(names), node, other), names, edges.schema)
+    node, other, names = _rank_names(edges)
+    return _edges_by_name(np.arange(len(names)), least_node(len(names), node, other), names, edges.schema)
 
 
 def large_star(edges: pa.Table) -> tuple[pa.Table, int]:
@@ -55,7 +55,7 @@ def large_star(edges: pa.Table) -> tuple[pa.Table, int]:
         The edges, larger end first, in order, and how many of the nodes were neither the centre of a star nor a ray: if
         none is anywhere, `edges` are the answer.
     """
-    node, other, names = _coded(edges)
+    node, other, names = _rank_names(edges)
     node, other = _distinct(node, other, len(names))
     least = np.arange(len(names))
     np.minimum.at(least, node, other)
@@ -63,7 +63,7 @@ def large_star(edges: pa.Table) -> tuple[pa.Table, int]:
     larger = np.bincount(node[other > node], minlength=len(names))
     strange = int(np.count_nonzero((smaller > 1) | ((smaller > 0) & (larger > 0))))
     up = other > node
-    return _named(other[up], least[node[up]], names, edges.schema), strange
+    return _edges_by_name(other[up], least[node[up]], names, edges.schema), strange
 
 
 def labels(stars: pa.Table) -> pa.Table:
@@ -72,7 +72,7 @@ def labels(stars: pa.Table) -> pa.Table:
     Args:
         stars: of some nodes, all that they have in the answer.
     """
-    node, other, names = _coded(stars)
+    node, other, names = _rank_names(stars)
     node, least = _distinct(node, np.minimum(node, other), len(names), loops=True)
     return pa.table([names.take(pa.array(node)), names.take(pa.array(least))], schema=stars.schema)
 
@@ -84,7 +84,7 @@ def bucket_words(keys: pa.ChunkedArray) -> np.ndarray:
     return words64(keys)[:, 0] if len(keys) else np.zeros(0, np.uint64)
 
 
-def _coded(edges: pa.Table) -> tuple[np.ndarray, np.ndarray, pa.Array]:
+def _rank_names(edges: pa.Table) -> tuple[np.ndarray, np.ndarray, pa.Array]:
     """Both ends of the edges as ranks among the names, and the names ascending."""
     ends = pa.concat_arrays([edges.column(end).combine_chunks() for end in ("node", "other")])
     if pa.types.is_integer(ends.type):
@@ -102,6 +102,6 @@ def _distinct(node: np.ndarray, other: np.ndarray, count: int, *, loops: bool = 
     return keys // max(1, count), keys % max(1, count)
 
 
-def _named(node: np.ndarray, other: np.ndarray, names: pa.Array, schema: pa.Schema) -> pa.Table:
+def _edges_by_name(node: np.ndarray, other: np.ndarray, names: pa.Array, schema: pa.Schema) -> pa.Table:
     node, other = _distinct(node, other, len(names))
     return pa.table([names.take(pa.array(node)), names.take(pa.array(other))], schema=schema)

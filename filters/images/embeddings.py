@@ -63,7 +63,7 @@ class OpenClipEncoder:
             pixels = [self._transform(open_stored(body).convert("RGB")) for body in batch]
             return self._model.encode_image(self._torch.stack(pixels).to(self._device), normalize=True)
 
-        return self._encoded(bodies, encode)
+        return self._encode_in_one_thread(bodies, encode)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return embeddings of texts, of unit length, cut where the model's context ends: float16 (n, d)."""
@@ -71,9 +71,9 @@ class OpenClipEncoder:
         def encode(batch: Sequence[str]) -> Any:
             return self._model.encode_text(self._tokenize(list(batch)).to(self._device), normalize=True)
 
-        return self._encoded(texts, encode)
+        return self._encode_in_one_thread(texts, encode)
 
-    def _encoded(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
+    def _encode_in_one_thread(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         threads = self._torch.get_num_threads()
         self._torch.set_num_threads(1)  # another number adds up in another order
         try:

@@ -66,7 +66,7 @@ def load(yunet: str, model: ImageModel | None, checksum: str) -> Detector:
     Raises:
         ModelError: there is no such file, or it is no detector.
     """
-    return _yunet(yunet) if model is None else _any(model)
+    return _yunet(yunet) if model is None else _load_other_detector(model)
 
 
 def _yunet(path: str) -> Detector:
@@ -97,7 +97,7 @@ def _yunet(path: str) -> Detector:
     return detect
 
 
-def _any(model: ImageModel) -> Detector:
+def _load_other_detector(model: ImageModel) -> Detector:
     predict = load_model(model, "faces.model")
     if predict.outputs % _FLAT:
         raise ModelError(

@@ -94,7 +94,7 @@ def _read(file: str) -> pa.Table:
         try:
             if source.read(_PEEKED).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
                 source.seek(0)
-                return _of_updates(read_updates(file, source))
+                return _updates_table(read_updates(file, source))
             source.seek(0)
             data = source.read()
         except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -104,14 +104,14 @@ def _read(file: str) -> pa.Table:
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text") from None
     if text[:1] in ("{", "["):
-        return _of_json(file, text)
+        return _read_json(file, text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         return pa.table({})
-    return _of_csv(file, lines) if _columns(_cells(lines[0])) else _of_lines(file, lines)
+    return _read_csv(file, lines) if _columns(_cells(lines[0])) else _read_lines(file, lines)
 
 
-def _of_updates(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+def _updates_table(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     types = {name: pa.float64() if name == "time" else pa.string() for name in columns}
     return pa.table({name: pa.chunked_array([values], types[name]) for name, values in columns.items()})
 
@@ -209,7 +209,7 @@ def _cells(line: str) -> list[str]:
     return [cell.strip().strip('"') for cell in re.split(r"[,;\t]|\s+", line.strip())]
 
 
-def _of_csv(file: str, lines: list[str]) -> pa.Table:
+def _read_csv(file: str, lines: list[str]) -> pa.Table:
     delimiter = next((sign for sign in "\t;," if sign in lines[0]), ",")
     text = "\n".join([*lines, ""]).encode()
 
@@ -235,10 +235,10 @@ def _of_csv(file: str, lines: list[str]) -> pa.Table:
     empty = pc.index(pc.max_element_wise(*[pc.utf8_length(column) for column in hashes]), 0).as_py()
     if empty >= 0:
         raise ValueError(f"{file}: entry {empty + 1} has no hash")
-    return _by_kind(file, columns)
+    return _split_by_kind(file, columns)
 
 
-def _of_lines(file: str, lines: list[str]) -> pa.Table:
+def _read_lines(file: str, lines: list[str]) -> pa.Table:
     """Read lines without a header: the first word of each, and of a PDQ its quality behind it."""
     cells = pc.split_pattern_regex(pa.array(lines), r"[\s,;]+", max_splits=2)
     first = pc.list_element(cells, 0)
@@ -251,7 +251,7 @@ def _of_lines(file: str, lines: list[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def _of_json(file: str, text: str) -> pa.Table:
+def _read_json(file: str, text: str) -> pa.Table:
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError):
@@ -275,7 +275,7 @@ def _of_json(file: str, text: str) -> pa.Table:
         role: pa.chunked_array([[_text(record.get(names[position])) for record in records]])
         for role, position in place_of.items()
     }
-    table = _by_kind(file, {role: column.cast(pa.string()) for role, column in columns.items()})
+    table = _split_by_kind(file, {role: column.cast(pa.string()) for role, column in columns.items()})
     if place not in _UPDATES or not records:
         return table
     name, changed = _UPDATES[place]
@@ -301,7 +301,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _by_kind(file: str, columns: dict[str, pa.ChunkedArray]) -> pa.Table:
+def _split_by_kind(file: str, columns: dict[str, pa.ChunkedArray]) -> pa.Table:
     """A table with a column for each kind; where a column names the kind, each hash in its own."""
     if "value" in columns:
         values, types = columns.pop("value"), columns.pop("type", None)

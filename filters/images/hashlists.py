@@ -52,7 +52,7 @@ class HashLists:
 
     def __init__(self, md5: np.ndarray, sha256: np.ndarray, pdq: np.ndarray, pdq_hamming: np.ndarray):
         self._digests = {"md5": md5, "sha256": sha256}
-        self._pdq = HashIndex(words(_fixed(pdq))) if len(pdq) else None
+        self._pdq = HashIndex(words(_to_binary_column(pdq))) if len(pdq) else None
         self._pdq_hamming, self._widest = pdq_hamming, int(pdq_hamming.max(initial=0))
 
     @classmethod
@@ -99,11 +99,11 @@ class HashLists:
         for kind, digests in self._digests.items():
             if len(digests) and _holds(digests, hashlib.new(kind, body, usedforsecurity=False).digest()):
                 return kind
-        if pdq is not None and len(self._near(pa.array([pdq], pa.binary(32)))):
+        if pdq is not None and len(self._near_entries(pa.array([pdq], pa.binary(32)))):
             return "pdq"
         return None
 
-    def _near(self, hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    def _near_entries(self, hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """Indices of the PDQs that are near enough to an entry."""
         if self._pdq is None:
             return np.zeros(0, np.int64)
@@ -119,9 +119,9 @@ class HashLists:
         is_listed = np.zeros(images.num_rows, dtype=bool)
         for kind, digests in self._digests.items():
             if len(digests):
-                is_listed |= pc.is_in(images.column(kind), value_set=_fixed(digests)).to_numpy()
+                is_listed |= pc.is_in(images.column(kind), value_set=_to_binary_column(digests)).to_numpy()
         if images.num_rows:
-            is_listed[self._near(images.column("pdq"))] = True
+            is_listed[self._near_entries(images.column("pdq"))] = True
         return is_listed
 
 
@@ -130,6 +130,6 @@ def _holds(ascending: np.ndarray, digest: bytes) -> bool:
     return index < len(ascending) and bool(ascending[index : index + 1].tobytes() == digest)
 
 
-def _fixed(digests: np.ndarray) -> pa.Array:
+def _to_binary_column(digests: np.ndarray) -> pa.Array:
     width = digests.dtype.itemsize
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(digests), [None, pa.py_buffer(digests.tobytes())])

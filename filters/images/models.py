@@ -161,7 +161,7 @@ class Predictor:
         import cv2  # which takes long to import
 
         picture = open_stored(image) if isinstance(image, bytes) else Image.fromarray(image)
-        picture = _resized(picture.convert("RGB"), self.model)
+        picture = _resize(picture.convert("RGB"), self.model)
         if self.model.jpeg_quality:
             sink = io.BytesIO()
             picture.save(sink, "JPEG", quality=self.model.jpeg_quality)
@@ -247,7 +247,7 @@ class _Onnx:
         if self._input.type not in _TYPES:
             raise ModelError(f"takes {self._input.type}, not floats or bytes")
         self.dtype = _TYPES[self._input.type]
-        self.batch = _checked_batch(self._input.shape, model)
+        self.batch = _batch_size_of(self._input.shape, model)
         self._output = _output_name([output.name for output in self._session.get_outputs()], model)
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ class _Onnx:
         return np.asarray(answer)
 
 
-def _checked_batch(shape: Sequence[Any], model: ImageModel) -> int | None:
+def _batch_size_of(shape: Sequence[Any], model: ImageModel) -> int | None:
     """The batch that a model's input shape asks for, None if any. Raises ModelError if the rest is not the config's."""
     ours = (3, model.size, model.size) if model.layout == "nchw" else (model.size, model.size, 3)
     fits = len(shape) == 4 and all(
@@ -308,7 +308,7 @@ class _TorchScript:
         return np.asarray(answer.float().cpu().numpy())
 
 
-def _resized(picture: Image.Image, model: ImageModel) -> Image.Image:
+def _resize(picture: Image.Image, model: ImageModel) -> Image.Image:
     """An RGB image of size × size, by the model's rule."""
     width, height = picture.size
     side = model.resize_to or model.size

@@ -109,13 +109,13 @@ def windows(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
     Returns:
         WINDOWS, ordered by query_id: hashes up to and with `window` are to be collected.
     """
-    full, cap = _full(counts, t)
-    share = _expected(cap) / full.column("count").to_numpy()
+    full, cap = _full_queries(counts, t)
+    share = _expected_hashes(cap) / full.column("count").to_numpy()
     window = np.where(share < 1, (np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64), _ALL)
     return pa.table([*full.columns, cap, window], schema=WINDOWS)
 
 
-def _full(counts: pa.Table, t: int | np.ndarray) -> tuple[pa.Table, np.ndarray]:
+def _full_queries(counts: pa.Table, t: int | np.ndarray) -> tuple[pa.Table, np.ndarray]:
     """COUNTS of the queries of more than t pairs, and the t of each."""
     caps = np.broadcast_to(np.asarray(t, np.int64), counts.num_rows)
     is_full = counts.column("count").to_numpy() > caps
@@ -126,7 +126,7 @@ def bucket_of_query(windows: pa.Table, hashes_per_bucket: int) -> np.ndarray:
     """Return a bucket for each query of WINDOWS, in their order, so that at most so many hashes are collected for one,
     or one query's. int64, every bucket from 0 to the last.
     """
-    expected = np.minimum(_expected(windows.column("cap").to_numpy()).astype(np.int64), hashes_per_bucket)
+    expected = np.minimum(_expected_hashes(windows.column("cap").to_numpy()).astype(np.int64), hashes_per_bucket)
     bucket = np.zeros(len(expected), np.int64)
     number, room = 0, hashes_per_bucket
     for query, hashes in enumerate(expected.tolist()):
@@ -137,7 +137,7 @@ def bucket_of_query(windows: pa.Table, hashes_per_bucket: int) -> np.ndarray:
     return bucket
 
 
-def _expected(t: np.ndarray) -> np.ndarray:
+def _expected_hashes(t: np.ndarray) -> np.ndarray:
     """Hashes that a window is made to hold, for each t."""
     return np.maximum(1.0, t + _SIGMAS * np.sqrt(t) + _SLACK)
 
@@ -208,7 +208,7 @@ def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
         counts: COUNTS (or WINDOWS) over all partitions, distinct and ascending ids.
         t: pairs that fill a query; one for all, or of each row of `counts`, int64 (n,).
     """
-    full, cap = _full(counts, t)
+    full, cap = _full_queries(counts, t)
     cutoff = (cap / full.column("count").to_numpy() * 2.0**64).astype(np.uint64) - np.uint64(1)
     return pa.table([*full.columns, cap, cutoff], schema=CUTOFFS)
 

@@ -180,7 +180,7 @@ def build(config: QueriesConfig, counted: Counted | None = None) -> tuple[pa.Tab
     room = config.max_queries or 2**31 - 1
     for place, (source, table) in enumerate(_sources(config, counted or Counted())):
         most = min(room, config.max_per_source.get(source, room))
-        entries = _spelled(table, config.punctuation)
+        entries = _normalize_entries(table, config.punctuation)
         known = pa.table({"key": pa.chunked_array(taken, pa.string())})
         judged = sql.run(sql.load("queries/claim"), {"entries": entries, "taken": known}, {"most": most})
         added = judged.filter(pc.equal(judged["fate"], "added"))
@@ -193,7 +193,7 @@ def build(config: QueriesConfig, counted: Counted | None = None) -> tuple[pa.Tab
     return queries, sql.run(sql.load("queries/summary"), {"claimed": everything}).cast(SUMMARY)
 
 
-def _spelled(entries: pa.Table, punctuation: str) -> pa.Table:
+def _normalize_entries(entries: pa.Table, punctuation: str) -> pa.Table:
     """Entries with their queries' white space and Unicode form made one, `usable`, and `key`, which the spellings of
     one query share: the normal form of the rule `words`.
     """
@@ -273,18 +273,18 @@ def load(name: str) -> pa.Table:
         ValueError: it is not a query list, or an empty one.
     """
     if name == IMAGENET_21K:
-        return _named(_imagenet_21k(), "wordnet")
+        return _fill_columns(_imagenet_21k(), "wordnet")
     if name.startswith("builtin:"):
-        name = _packaged(name)
+        name = _builtin_path(name)
     with open_input(name) as file:
         is_parquet = file.read(4) == b"PAR1"
     table = _read_parquet(name) if is_parquet else pa.table({"query": pc.unique(read_lines(name))})
     if not len(table):
         raise ValueError(f"{name} holds no query")
-    return _named(table, "extra")
+    return _fill_columns(table, "extra")
 
 
-def _packaged(name: str) -> str:
+def _builtin_path(name: str) -> str:
     """Where a list lies that openwit brings. Raises ValueError if it brings none of that name."""
     known = {f"builtin:{file.stem.removeprefix('queries_')}": file for file in sorted(DATA.glob("queries_*.parquet"))}
     if name not in known:
@@ -296,12 +296,12 @@ def check_all(lists: str | Mapping[str, str]) -> None:
     """Read the query lists of a run, those that openwit brings excepted, which are known. Raises as `load` does."""
     for name in [lists] if isinstance(lists, str) else lists.values():
         if name.startswith("builtin:") and name != IMAGENET_21K:
-            _packaged(name)
+            _builtin_path(name)
         else:
             load(name)
 
 
-def _named(table: pa.Table, source: str) -> pa.Table:
+def _fill_columns(table: pa.Table, source: str) -> pa.Table:
     """Queries as QUERIES: the columns that are missing filled in."""
     count = len(table)
     columns = {

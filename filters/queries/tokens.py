@@ -76,18 +76,18 @@ def tokenize(texts: pa.Array, rule: Rule) -> Tokens:
     texts = texts.fill_null("")
     if rule == "metaclip":
         data, offsets = _buffers(texts)
-        classes = _translated(data, _METACLIP_CLASS)
+        classes = _translate(data, _METACLIP_CLASS)
         perhaps = np.flatnonzero(classes == _PERHAPS_SINGLE)
         if len(perhaps):
-            classes = _with_singles(data, classes, perhaps)
+            classes = _split_unspaced(data, classes, perhaps)
         return _cut(data, classes, offsets, exact_spaces=True)
     is_ascii = pc.string_is_ascii(texts)
     data, offsets = _buffers(texts.filter(is_ascii))
-    ascii_part = _cut(_translated(data, _LOWER), _translated(data, _ASCII_CLASS), offsets)
+    ascii_part = _cut(_translate(data, _LOWER), _translate(data, _ASCII_CLASS), offsets)
     special = ~is_ascii.to_numpy(zero_copy_only=False)
     if not special.any():
         return ascii_part
-    other_part = _cut(*_normalized(texts.filter(pa.array(special))))
+    other_part = _cut(*_normalize(texts.filter(pa.array(special))))
     base = len(ascii_part.data)
     return Tokens(
         np.concatenate([ascii_part.data, other_part.data]),
@@ -108,12 +108,12 @@ def _buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def _translated(data: np.ndarray, table: np.ndarray) -> np.ndarray:
+def _translate(data: np.ndarray, table: np.ndarray) -> np.ndarray:
     """table[data], five times as fast. Both uint8."""
     return np.frombuffer(data.tobytes().translate(table.tobytes()), np.uint8)
 
 
-def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _normalize(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Texts normalised as one string (the work is then C's), as UTF-8, its classes, and where each text starts."""
     lines = pc.replace_substring(texts, "\n", " ")
     whole = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines.cast(pa.string())), "\n")[0].as_py()
@@ -125,7 +125,7 @@ def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return data, classes, np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
 
 
-def _with_singles(data: np.ndarray, classes: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def _split_unspaced(data: np.ndarray, classes: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """The classes of bytes, with the characters of scripts without spaces as tokens by themselves.
 
     at: int64, the first bytes of characters of three or four bytes that may be such.

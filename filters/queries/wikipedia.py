@@ -146,10 +146,10 @@ def article(page: bytes) -> str | None:
         return None
     if revision.findtext("model", "wikitext") != "wikitext":
         return None
-    return _shown(revision.findtext("text") or "")
+    return _visible_text(revision.findtext("text") or "")
 
 
-def _shown(wikitext: str) -> str:
+def _visible_text(wikitext: str) -> str:
     from mwparserfromhell import parse  # it has no wheel for Python 3.14, and all else does without it
     from mwparserfromhell.nodes import Node, Tag, Wikilink
     from mwparserfromhell.parser import ParserError

@@ -71,7 +71,7 @@ def _load(names: tuple[str, ...]) -> tuple[pa.StructArray, Matcher]:
             terms = pa.concat_arrays([terms, *_ldnoobw(name)])
         elif name:
             lines = _terms(str({"builtin": BUILTIN, "doubtful": DOUBTFUL}.get(name, name)))
-            terms = pa.concat_arrays([terms, _listed(lines, name, None)])
+            terms = pa.concat_arrays([terms, _label_terms(lines, name, None)])
     return terms, Matcher(terms.field("term"), "words")
 
 
@@ -88,7 +88,7 @@ def _ldnoobw(name: str) -> list[pa.StructArray]:
             terms = terms.filter(pc.greater(pc.utf8_length(terms), 1))
         keys = pc.utf8_lower(pc.binary_join_element_wise(path.stem, terms, " ")).to_pylist()
         kept = terms.filter(pa.array([key not in ordinary for key in keys], pa.bool_()))
-        lists.append(_listed(kept, name, _LANGUAGES.get(path.stem, path.stem)))
+        lists.append(_label_terms(kept, name, _LANGUAGES.get(path.stem, path.stem)))
     return lists
 
 
@@ -97,6 +97,6 @@ def _terms(file: str) -> pa.StringArray:
     return lines.filter(pc.invert(pc.starts_with(lines, "#")))
 
 
-def _listed(terms: pa.StringArray, name: str, language: str | None) -> pa.StructArray:
+def _label_terms(terms: pa.StringArray, name: str, language: str | None) -> pa.StructArray:
     labels = [pa.array([label] * len(terms), pa.string()) for label in (name, language)]
     return pa.StructArray.from_arrays([terms, *labels], fields=list(TERM))

@@ -46,12 +46,12 @@ def _normal(lines: pa.Array) -> pa.Array:
     entries = pc.utf8_lower(lines.filter(pc.invert(pc.starts_with(lines, "#"))))
     entries = pc.replace_substring_regex(entries, r"^[a-z]+://(?:[^/@]*@)?|^\*?\.|[/.]+$", "")
     plain = pc.and_not(pc.match_substring_regex(entries, _PLAIN), pc.match_substring_regex(entries, r"xn--|/\."))
-    others = [_spelled(entry) for entry in entries.filter(pc.invert(plain)).to_pylist()]
+    others = [_normalize_entry(entry) for entry in entries.filter(pc.invert(plain)).to_pylist()]
     entries = pa.concat_arrays([entries.filter(plain), pa.array(others, pa.string())])
     return pc.replace_substring_regex(entries, r"^www\d?\.([^/]+/)", r"\1")
 
 
-def _spelled(entry: str) -> str:
+def _normalize_entry(entry: str) -> str:
     host, slash, rest = entry.partition("/")
     path = quote(rest, _SAFE).lower()  # lower case, as the addresses that are looked up
     return f"{canonical_host(host)}{slash}{path}"
@@ -128,8 +128,8 @@ def build_index(names: Sequence[str]) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     whole = pa.table(
         {
-            **{name: _one(table[name]) for name in table.column_names},
-            "hosts": _one(hosts["hash"]),
+            **{name: _wrap_in_list(table[name]) for name in table.column_names},
+            "hosts": _wrap_in_list(hosts["hash"]),
         }
     ).replace_schema_metadata(about)
     with pa.ipc.new_file(sink, whole.schema) as writer:
@@ -137,7 +137,7 @@ def build_index(names: Sequence[str]) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def _wrap_in_list(column: pa.ChunkedArray) -> pa.Array:
     """A column as the one element of a list, so that columns of different lengths fit one table."""
     values = column.combine_chunks()
     if isinstance(values, pa.ChunkedArray):
@@ -221,18 +221,18 @@ class DomainIndex:
         rows: row (ascending), url, page_url (may be empty).
         """
         places = sql.run(_PLACES, {"rows": rows.select(["row", "url", "page_url"])})
-        names = _numbered(sql.run(_NAMES, {"places": places}))
+        names = _number_rows(sql.run(_NAMES, {"places": places}))
         tables = {"places": places, "names": names, "name_hits": self._hits(names["hash"], names["suffix"])}
         hashes = names["hash"].to_numpy()
         above = names.filter(pa.array(_holds(self._hosts, hashes)))
-        addresses = _numbered(sql.run(_PREFIXES, {"places": places, "above": above}))
+        addresses = _number_rows(sql.run(_PREFIXES, {"places": places, "above": above}))
         tables |= {"addresses": addresses, "address_hits": self._hits(addresses["hash"], addresses["address"])}
         entries = sql.run(_FOUND, tables)
         counts = np.zeros(len(rows), np.int64)
         lengths = pc.list_value_length(entries["entries"]).to_numpy()
         counts[np.searchsorted(rows["row"].to_numpy(), entries["row"].to_numpy())] = lengths
         offsets = pa.array(np.append(0, np.cumsum(counts)), pa.int32())
-        return pa.ListArray.from_arrays(offsets, self._described(entries["entries"].combine_chunks().flatten()))
+        return pa.ListArray.from_arrays(offsets, self._describe_entries(entries["entries"].combine_chunks().flatten()))
 
     def _hits(self, hashes: pa.ChunkedArray, strings: pa.ChunkedArray) -> pa.Table:
         """(at: index of the string, entry: index of the entry) for all that are equal."""
@@ -244,13 +244,13 @@ class DomainIndex:
         equal = pc.equal(self._entries.take(pa.array(entry)), strings.take(pa.array(indices)))
         return pa.table({"at": pa.array(indices), "entry": pa.array(entry)}).filter(equal)
 
-    def _described(self, entries: pa.Array) -> pa.StructArray:
+    def _describe_entries(self, entries: pa.Array) -> pa.StructArray:
         sources = self._sources[entries.to_numpy()]
         labels = [pa.array([self._lists[source][i] for source in sources], pa.string()) for i in range(2)]
         return pa.StructArray.from_arrays([self._entries.take(entries), *labels], fields=list(ENTRY))
 
 
-def _numbered(table: pa.Table) -> pa.Table:
+def _number_rows(table: pa.Table) -> pa.Table:
     return table.append_column("at", pa.array(np.arange(len(table))))
 
 

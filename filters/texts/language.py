@@ -64,10 +64,10 @@ def _load(path: str) -> tuple[pa.StringArray, Callable[[pa.StringArray], Answers
 
     if (model := quantized_model.read(path)) is not None:
         return model.labels, lambda lines: model.guesses(lines, _GUESSES, _LEAST_PROBABILITY)
-    return _by_library(path)
+    return _predict_by_library(path)
 
 
-def _by_library(path: str) -> tuple[pa.StringArray, Callable[[pa.StringArray], Answers]]:
+def _predict_by_library(path: str) -> tuple[pa.StringArray, Callable[[pa.StringArray], Answers]]:
     """Any model of fastText."""
     from fasttext_pybind import fasttext  # fastText's wrapper in Python prints a warning and breaks under numpy 2
 

@@ -207,16 +207,16 @@ _TEXT: dict[str, list[str]] = {
 }
 
 
-def _found(column: str, patterns: list[str]) -> str:
+def _match_sql(column: str, patterns: list[str]) -> str:
     """SQL: what a column holds of some patterns, else null."""
     return f"nullif(trim(regexp_extract({column}, $re${'|'.join(patterns)}$re$), ' /._=+-'), '')"
 
 
-def _of_path(kind: str) -> str:
+def _path_sql(kind: str) -> str:
     """SQL: what speaks for a kind in a path, else null."""
     patterns = _PATH[kind]
     cases = (
-        f"CASE WHEN words <= {most} THEN {_found('path', [p for m, p in patterns if m == most])} END"
+        f"CASE WHEN words <= {most} THEN {_match_sql('path', [p for m, p in patterns if m == most])} END"
         for most in sorted({m for m, _ in patterns})
     )
     kind_sql = f"coalesce({', '.join(cases)})"
@@ -230,7 +230,7 @@ def _of_path(kind: str) -> str:
 def _kind(kind: str) -> str:
     """SQL: a kind and what says so, null if nothing does."""
     sources = [
-        *([_of_path(kind)] if kind in _PATH else []),
+        *([_path_sql(kind)] if kind in _PATH else []),
         *(["of_size"] if kind == "interface" else []),
         # AcmeLogoWhite.png, whose words only capitals part
         *(
@@ -264,7 +264,7 @@ ORDER BY id
 """.replace(
     "@KINDS@",
     ", ".join(
-        f"CASE WHEN words <= {_LABEL_WORDS} THEN {_found('label', patterns)} END AS text_{kind}"
+        f"CASE WHEN words <= {_LABEL_WORDS} THEN {_match_sql('label', patterns)} END AS text_{kind}"
         for kind, patterns in _TEXT.items()
     ),
 )

@@ -32,13 +32,13 @@ _FNV_START, _FNV_FACTOR = 2166136261, 16777619  # Fowler, Noll and Vo's hash, 32
 def compile_cached(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function, once a machine where there is a place to keep it."""
 
-    def of(function: Callable[..., Any]) -> Any:
+    def compile_function(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(signature, cache=True)(function)
         except RuntimeError:
             return numba.njit(signature)(function)
 
-    return of
+    return compile_function
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class _Reader:
         pairs = self._array(np.int32, 2 * pruned).reshape(-1, 2)
         kept = np.full(buckets, -1, np.int32)
         kept[pairs[:, 0]] = words + pairs[:, 1]
-        rows = self._quantized(dimension)
+        rows = self._read_quantized(dimension)
         (is_output_quantized, many, wide) = self._take("<?2q")
         if is_output_quantized or (many, wide) != (labels, dimension):
             raise ValueError
@@ -152,7 +152,7 @@ class _Reader:
             counts.append(self._take("<qb")[0])
         return names, counts
 
-    def _quantized(self, dimension: int) -> np.ndarray:
+    def _read_quantized(self, dimension: int) -> np.ndarray:
         """The rows of a product quantizer (Jégou et al. 2011), each times its norm. float32 (ids, dimension)"""
         is_quantized, has_norms, many, wide, size = self._take("<??2qi")
         if not is_quantized or wide != dimension:
@@ -224,7 +224,7 @@ def _slots(content, ends, size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def _known(content, begin, end, words, word_ends, slots):  # type: ignore[no-untyped-def]
+def _word_number(content, begin, end, words, word_ends, slots):  # type: ignore[no-untyped-def]
     """The number of a word, -1 if it is in no list."""
     position = _hash(content, begin, end) & (len(slots) - 1)
     while slots[position] >= 0:
@@ -309,7 +309,7 @@ def _log(share):  # type: ignore[no-untyped-def]
 
 
 @numba.njit
-def _best(hidden, output, left, right, least, numbers, scores, waiting):  # type: ignore[no-untyped-def]
+def _predict_labels(hidden, output, left, right, least, numbers, scores, waiting):  # type: ignore[no-untyped-def]
     """The labels of a text and the logarithms of their probabilities, by hierarchical softmax, depth first.
 
     waiting: room for nodes that are looked at later.
@@ -367,7 +367,7 @@ def _classify(  # type: ignore[no-untyped-def]
             end = begin
             while end < stop and not (content[end] == 32 or content[end] == 0 or 9 <= content[end] <= 13):
                 end += 1
-            number = _known(content, begin, end, words, word_ends, slots) if end > begin else 0
+            number = _word_number(content, begin, end, words, word_ends, slots) if end > begin else 0
             if number == 0:  # the end of the line, or the word that stands for it
                 is_open = False
             if 0 <= number < len(part_ends) - 1:
@@ -387,7 +387,7 @@ def _classify(  # type: ignore[no-untyped-def]
         share = np.float32(1.0 / total)
         for column in range(len(hidden)):
             hidden[column] *= share
-        counts[text] = _best(hidden, output, left, right, least, numbers[text], scores[text], waiting)
+        counts[text] = _predict_labels(hidden, output, left, right, least, numbers[text], scores[text], waiting)
         for place in range(counts[text]):
             scores[text, place] = math.exp(scores[text, place])
     return counts

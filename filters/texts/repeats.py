@@ -225,12 +225,12 @@ def narrow_samples(
         held.append(part)
         rows += part.num_rows
         if rows > most_rows:
-            held = [SAMPLES.empty_table(), *_narrow(pa.concat_tables(held), rows_at_once)]
+            held = [SAMPLES.empty_table(), *_narrow_by_sites(pa.concat_tables(held), rows_at_once)]
             rows, most_rows = 0, max(most_rows, 2 * sum(sites.num_rows for sites in held))
-    yield from _narrow(pa.concat_tables(held), rows_at_once)
+    yield from _narrow_by_sites(pa.concat_tables(held), rows_at_once)
 
 
-def _narrow(samples: pa.Table, rows_at_once: int) -> Iterator[pa.Table]:
+def _narrow_by_sites(samples: pa.Table, rows_at_once: int) -> Iterator[pa.Table]:
     for sites in by_sites(samples, rows_at_once):
         yield sql.run(_NARROWED, {"samples": sites}).cast(SAMPLES)
 

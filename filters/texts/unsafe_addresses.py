@@ -31,7 +31,7 @@ _PATH = (
 )
 
 
-def _found(column: str) -> str:
+def _mark(column: str) -> str:
     """SQL: what marks an address as unsafe, or null. Hosts are looked at between dots: `.www.example.org.`"""
     host = rf"'.' || regexp_extract(lower({column}), '^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]*)', 1) || '.'"
     path = rf"regexp_extract(lower({column}), '^[a-z][a-z0-9+.-]*://[^/?#]*([^?#]*)', 1)"
@@ -52,7 +52,7 @@ WITH marked AS (
         regexp_matches(lower(concat_ws(' ', url, page_url)), '{_ANY}') AS is_marked
     FROM rows
 )
-SELECT CASE WHEN is_marked THEN trim(coalesce({_found("url")}, {_found("page_url")}), '/._+-') END AS unsafe_address
+SELECT CASE WHEN is_marked THEN trim(coalesce({_mark("url")}, {_mark("page_url")}), '/._+-') END AS unsafe_address
 FROM marked
 ORDER BY row
 """  # noqa: S608

@@ -65,9 +65,9 @@ def reword(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
     changes: list[list[str]] = [[] for _ in range(len(texts))]
     if config.decode_markup:
         has_markup = pc.match_substring_regex(texts, _MARKUP)
-        texts = _changed(rows, texts, has_markup, lambda text, _: _without_markup(text), MARKUP, changes)
+        texts = _change_texts(rows, texts, has_markup, lambda text, _: _strip_markup(text), MARKUP, changes)
     if config.slugs_to_words:
-        texts = _changed(rows, texts, _are_slugs(rows, texts), words_of, SLUG, changes)
+        texts = _change_texts(rows, texts, _are_slugs(rows, texts), words_of, SLUG, changes)
     return texts, pa.array(changes, pa.list_(pa.string()))
 
 
@@ -81,7 +81,7 @@ def _are_slugs(rows: pa.Table, texts: pa.Array) -> pa.Array:
     return pc.is_in(pa.array(range(len(texts)), pa.uint64()), value_set=places.filter(is_name))
 
 
-def _changed(
+def _change_texts(
     rows: pa.Table,
     texts: pa.Array,
     chosen: pa.Array,
@@ -101,7 +101,7 @@ def _changed(
     return pc.replace_with_mask(texts, chosen, pa.array(answers, pa.string()))
 
 
-def _without_markup(text: str) -> str:
+def _strip_markup(text: str) -> str:
     """One text, its character references decoded and its tags taken out; clean as extraction leaves texts."""
     for _ in range(_ROUNDS):
         before, text = text, html.unescape(_TAGS.sub(" ", text))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.ledger.lease import LEASE, Lease, LeaseFence, LeaseHeldError, LeaseLostError, _now
+from dataset.ledger.lease import LEASE, Lease, LeaseFence, LeaseHeldError, LeaseLostError, _steady_clock
 from dataset.store.local_files import TEMPORARY
 from dataset.store.storage import Storage
 
@@ -207,8 +207,8 @@ def test_who_lost_the_lease_writes_and_deletes_nothing_more(storage: Storage, mo
         storage.write("a/before", b"mine")
         taken = {"token": "other", "host": "elsewhere", "pid": 1, "started": "1", "expires": time.time() + 60}
         Storage(storage.url).write(LEASE, json.dumps(taken).encode())
-        now = _now()
-        monkeypatch.setattr("dataset.ledger.lease._now", lambda: now + 100)
+        now = _steady_clock()
+        monkeypatch.setattr("dataset.ledger.lease._steady_clock", lambda: now + 100)
         for call in (
             lambda: storage.write("a/after", b"x"),
             lambda: storage.create("a/after", b"x"),

@@ -66,7 +66,7 @@ def test_the_answer_is_that_of_the_whole_view(asked: Dataset, query: str) -> Non
     ).fetchall()
     ((dropped,),) = asked.sql("SELECT pair_id FROM dropped WHERE stage = 'fetch' ORDER BY url LIMIT 1").fetchall()
     text = query.format(pair_id=pair_id, sha256=sha256, url=url, host=host, dropped=dropped)
-    assert (narrow_query(asked.connection, text, asked._narrow)[0] != text) == (query in NARROWED)
+    assert (narrow_query(asked.connection, text, asked._narrow_view)[0] != text) == (query in NARROWED)
     asked.sql("SHOW TABLES")  # makes every view
     wanted = asked.connection.execute(text).fetchall()
     assert asked.answer(text).fetchall() == asked.sql(text).fetchall() == wanted

@@ -32,7 +32,9 @@ def of_code(code: int) -> OSError:
         ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
         TimeoutError("timed out"),
         s3._refusal("s3://b/a", "b", {"Code": "SlowDown"}),
-        s3._unanswered("s3://b/a", botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1")),
+        s3._explain_no_answer(
+            "s3://b/a", botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+        ),
         botocore.exceptions.ClientError({"Error": {"Code": "SlowDown"}}, "PutObject"),
         botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
         duckdb.IOException('IO Error: Could not write file "t": No space left on device'),
@@ -61,7 +63,7 @@ def test_what_may_pass_is_the_environments(error: Exception) -> None:
         OSError("AWS Error ACCESS_DENIED during PutObject operation"),
         *(s3._refusal("s3://b/a", "b", {"Code": code, "Message": "no"}) for code in ("AccessDenied", "403", "Other")),
         s3._refusal("s3://b/a", "b", {"Code": "NoSuchBucket"}),
-        s3._unanswered("s3://b/a", botocore.exceptions.NoCredentialsError()),
+        s3._explain_no_answer("s3://b/a", botocore.exceptions.NoCredentialsError()),
         faults.ServiceError("https://a.example/b cannot be read (status 401)"),
         faults.WorkerStartError("the process that starts workers ended with exit status 1"),
     ],

@@ -81,7 +81,7 @@ def test_a_broken_transfer_is_asked_again(server: RangeServer) -> None:
 
 @pytest.fixture
 def without_ranges(server: RangeServer) -> Iterator[RangeServer]:
-    dataset.store.web._whole.cache_clear()
+    dataset.store.web._piece_cache.cache_clear()
     server.knows_ranges = False
     server.hits.clear()
     yield server
@@ -103,7 +103,7 @@ def test_a_server_without_ranges_sends_a_file_once_in_whatever_order_it_is_read(
 @given(parts=st.lists(st.tuples(st.integers(0, len(CONTENT) + 10), st.integers(0, 700_000)), max_size=6))
 def test_any_part_from_a_server_without_ranges_is_the_part(server: RangeServer, parts: list[tuple[int, int]]) -> None:
     server.knows_ranges = False
-    dataset.store.web._whole.cache_clear()
+    dataset.store.web._piece_cache.cache_clear()
     try:
         check_parts(server, parts)
     finally:

@@ -339,7 +339,7 @@ def test_a_pattern_of_too_many_tars_is_not_worked_out(pattern: str) -> None:
     ],
 )
 def test_what_lies_above_the_first_brace_is_the_folder(tars: str, root: str, below: str) -> None:
-    assert (foreign.root(tars), foreign._below(tars)) == (root, below)
+    assert (foreign.root(tars), foreign._pattern_below_root(tars)) == (root, below)
 
 
 @pytest.mark.parametrize("tars", ["s3://{a,b}/0.tar", "s3://x{a,b}/0.tar"])

@@ -43,7 +43,7 @@ def test_both_builds_of_fasttext_answer_the_same() -> None:
 
 @pytest.fixture(scope="module")
 def library() -> Callable[[pa.StringArray], language.Answers]:
-    return language._by_library(model_path())[1]
+    return language._predict_by_library(model_path())[1]
 
 
 @lru_cache(maxsize=1)
