@@ -43,18 +43,18 @@ def main(arguments: list[str] | None = None) -> int:
             return 0 if fits else 1
         result = train(config, options.out)
     except KeyboardInterrupt:
-        return _failed("stopped; the same command goes on where it was", 130)
+        return _report_failure("stopped; the same command goes on where it was", 130)
     except (ValueError, FileNotFoundError) as error:
-        return _failed(f"error: {error}", 2)
+        return _report_failure(f"error: {error}", 2)
     except Exception as error:
-        return _failed(f"error: {outlet(error)}", 1)
+        return _report_failure(f"error: {outlet(error)}", 1)
     if result.step < result.steps:
         print(f"stopped after step {result.step} of {result.steps}; the same command goes on there")
     print(f"{result.checkpoint}: {result.step} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
     return 0
 
 
-def _failed(text: str, status: int) -> int:
+def _report_failure(text: str, status: int) -> int:
     """Say why, and which process it is if there are several; the process ends soon then, whatever still hangs."""
     rank = (
         f"rank {os.environ.get('RANK', 0)} on {socket.gethostname()}: "

@@ -66,27 +66,27 @@ def backward(
         return outputs
 
     if len(parts) == 1:
-        with _averaging(towers, True):
+        with _average_gradients(towers, True):
             value = loss(*forward(0, parts[0]), counts=counts)
-            with _kept(towers):  # blocks that are computed again see the same samples again
-                _scaled(value, scaler).backward()
+            with _restore_buffers(towers):  # blocks that are computed again see the same samples again
+                _scale(value, scaler).backward()
         return value.detach()
 
     # The first time with gradients switched on as well, and the graph dropped at once: what computes in another way
     # without them (attention, compiled code) would draw other random numbers or round otherwise.
-    with _averaging(towers, False):
+    with _average_gradients(towers, False):
         seen = [[output.detach() for output in forward(number, part)] for number, part in enumerate(parts)]
     rest = seen[0][2:]  # logit scale and bias
     features = [torch.cat([outputs[tower] for outputs in seen]) for tower in (0, 1)]
     leaves = [leaf.requires_grad_() for leaf in (*features, *rest)]
     del seen
     value = loss(*leaves, counts=counts)
-    gradients = torch.autograd.grad(_scaled(value, scaler), leaves)
+    gradients = torch.autograd.grad(_scale(value, scaler), leaves)
 
-    with _kept(towers):  # the running statistics have had these samples already
+    with _restore_buffers(towers):  # the running statistics have had these samples already
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
-            with _averaging(towers, last):
+            with _average_gradients(towers, last):
                 outputs = forward(number, part)
                 toward = [gradients[0][part], gradients[1][part], *(gradients[2:] if last else ())]
                 learning = [place for place in range(len(toward)) if outputs[place].requires_grad]  # no locked tower's
@@ -109,7 +109,7 @@ def _micro_batches(samples: int, micro_batch: int, counts: Sequence[int]) -> lis
 
 
 @contextlib.contextmanager
-def _kept(towers: nn.Module) -> Iterator[None]:
+def _restore_buffers(towers: nn.Module) -> Iterator[None]:
     """Afterwards buffers, such as running statistics, are what they were."""
     buffers = list(towers.buffers())
     before = [buffer.clone() for buffer in buffers]
@@ -120,7 +120,7 @@ def _kept(towers: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _averaging(towers: Any, wanted: bool) -> Iterator[None]:
+def _average_gradients(towers: Any, wanted: bool) -> Iterator[None]:
     """Whether a backward pass averages gradients between processes."""
     if hasattr(towers, "set_requires_gradient_sync"):  # fully_shard's
         towers.set_requires_gradient_sync(wanted)
@@ -132,7 +132,7 @@ def _averaging(towers: Any, wanted: bool) -> Iterator[None]:
         yield
 
 
-def _scaled(loss: Tensor, scaler: torch.amp.GradScaler | None) -> Tensor:
+def _scale(loss: Tensor, scaler: torch.amp.GradScaler | None) -> Tensor:
     if scaler is None:
         return loss
     scaled: Tensor = scaler.scale(loss)

@@ -182,7 +182,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
     keys = overridden(raw, overrides or {})
     if "dataset" not in keys:
         raise ValueError("dataset must be the URL of a dataset; the training config has no such key")
-    return with_absolute_paths(_checked(keys))
+    return with_absolute_paths(_check(keys))
 
 
 def with_changes(config: TrainConfig, **keys: Any) -> TrainConfig:
@@ -191,7 +191,7 @@ def with_changes(config: TrainConfig, **keys: Any) -> TrainConfig:
     Raises:
         ConfigValueError: as `load`.
     """
-    return _checked(overridden(asdict(config), keys))
+    return _check(overridden(asdict(config), keys))
 
 
 def from_keys(dataset: str, **keys: Any) -> TrainConfig:
@@ -200,7 +200,7 @@ def from_keys(dataset: str, **keys: Any) -> TrainConfig:
     Raises:
         ConfigValueError: as `load`.
     """
-    return _checked(overridden({"dataset": dataset}, keys))
+    return _check(overridden({"dataset": dataset}, keys))
 
 
 def by_key(config: TrainConfig) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def by_key(config: TrainConfig) -> dict[str, Any]:
     return {key: values[OLD_KEYS.get(key, key)] for key in ("dataset", "name", "seed", *OLD_KEYS)}
 
 
-def _checked(raw: Mapping[str, Any]) -> TrainConfig:
+def _check(raw: Mapping[str, Any]) -> TrainConfig:
     """A config of values in sections; a name may be a number, and a list of one text that text."""
     keys = dict(raw)
     if isinstance(keys.get("name"), int) and not isinstance(keys["name"], bool):
@@ -224,10 +224,10 @@ def by_place(config: TrainConfig | Mapping[str, Any]) -> dict[str, Any]:
     256}.
     """
     raw = in_sections(config) if isinstance(config, Mapping) else asdict(config)
-    return dict(_by_place(raw))
+    return dict(_flatten(raw))
 
 
-def _by_place(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flatten(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in raw.items():
         if key in _SECTIONS and isinstance(value, Mapping):
             yield from ((f"{key}.{name}", inner) for name, inner in value.items())
@@ -238,7 +238,7 @@ def _by_place(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return the config with its paths as every process finds them, in whatever folder it works."""
     values = by_place(config)
-    return _checked(overridden(asdict(config), {place: absolute_value(place, values[place]) for place in PATHS}))
+    return _check(overridden(asdict(config), {place: absolute_value(place, values[place]) for place in PATHS}))
 
 
 def absolute_value(place: str, value: Any) -> Any:

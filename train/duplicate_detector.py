@@ -116,7 +116,7 @@ def network(name: str = Recipe.network, width: int = Recipe.width) -> nn.Module:
         stem_width=width // 2,  # of a deep one's first two convolutions; the third has twice as many
         channels=tuple(width * 2**stage for stage in range(len(layers))),
         act_layer=GELU,
-        norm_layer=_none,
+        norm_layer=_identity,
         aa_layer=BlurPool2d,
     )
     for module in model.modules():
@@ -128,14 +128,14 @@ def network(name: str = Recipe.network, width: int = Recipe.width) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # a CPU takes two thirds of the time so
 
 
-def _none(*_: object, **__: object) -> nn.Module:
+def _identity(*_: object, **__: object) -> nn.Module:
     return nn.Identity()
 
 
 def variant(image: Image.Image, size: int, rng: np.random.Generator, border: float = 0.0) -> Image.Image:
     """Return a transformed copy of an RGB image, size × size. border: see `Recipe`."""
 
-    def resampling() -> Image.Resampling:
+    def draw_resampling() -> Image.Resampling:
         return _FILTERS[rng.integers(len(_FILTERS))]
 
     side = rng.uniform(_LEAST_CROP, 1, 2) * image.size
@@ -149,7 +149,7 @@ def variant(image: Image.Image, size: int, rng: np.random.Generator, border: flo
     scale = rng.uniform(_LEAST_SCALE, 1) * size
     small = (max(1, round(scale * stretch)), max(1, round(scale / stretch)))
     box = (left, top, min(image.width, left + side[0]), min(image.height, top + side[1]))
-    image = image.resize(small, resampling(), box).resize((size, size), resampling())
+    image = image.resize(small, draw_resampling(), box).resize((size, size), draw_resampling())
     turn = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)[rng.integers(3)]
     image = image.rotate(rng.uniform(-_DEGREES, _DEGREES), turn)
     image = ImageEnhance.Color(image).enhance(rng.uniform(1 - _JITTER, 1 + _JITTER))

@@ -103,7 +103,7 @@ def train(
                 with contextlib.ExitStack() as ends:
                     result = _train(config, corpus, run_dir, processes, stop, progress or print_record, only, ends)
             except torch.OutOfMemoryError as error:
-                raise TrainingError(_too_large(config, processes)) from error
+                raise TrainingError(_explain_out_of_memory(config, processes)) from error
             if result.step == result.steps or result.step != config.first_part(result.steps):
                 return replace(result, seconds=time.monotonic() - began)
 
@@ -361,7 +361,7 @@ def _train(
     )
 
 
-def _too_large(config: TrainConfig, processes: Processes) -> str:
+def _explain_out_of_memory(config: TrainConfig, processes: Processes) -> str:
     """What to do about a device without memory for a step."""
     at_once = -(-config.training.batch_size // processes.count)
     if isinstance(config.training.micro_batch, int):

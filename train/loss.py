@@ -87,7 +87,7 @@ def _loss(
     leaves.append(torch.zeros_like(leaves[2]) if bias is None else bias.float().reshape(()))
     tile = tile or (GPU_TILE if images.is_cuda else CPU_TILE)
     to_learn = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
-    with torch.autocast(images.device.type, enabled=False), _whole_products():
+    with torch.autocast(images.device.type, enabled=False), _full_precision():
         loss: Tensor = _Contrast.apply(*leaves, kind, tile, to_learn, counts)
     return loss
 
@@ -207,7 +207,7 @@ def _sigmoid(logits: _Logits, to_learn: bool) -> tuple[Tensor, _Gradient | None]
 
 
 @contextlib.contextmanager
-def _whole_products() -> Iterator[None]:
+def _full_precision() -> Iterator[None]:
     """Products of float32 in float32, also where TF32 or bfloat16 are allowed: these have three digits."""
     backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]

@@ -33,7 +33,7 @@ def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.opt
     beta2, epsilon = (0.98, 1e-6) if convolutions <= 1 else (0.999, 1e-8)
     betas, epsilon = (config.beta1, config.beta2 or beta2), config.epsilon or epsilon
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    hidden = _hidden(named) if config.name == "muon" else []
+    hidden = _hidden_matrices(named) if config.name == "muon" else []
     taken = {id(parameter) for parameter in hidden}
     rest = [parameter for _, parameter in named if id(parameter) not in taken]
     groups = [
@@ -49,7 +49,7 @@ def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.opt
     return optimizers
 
 
-def _hidden(named: Iterable[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:
+def _hidden_matrices(named: Iterable[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:
     """The matrices of numbered blocks: not embeddings, and not the projections to the common space."""
     return [
         parameter

@@ -80,14 +80,14 @@ def name_of(step: int) -> str:
 
 def latest_checkpoint(run: Storage) -> str | None:
     """Return the name of a run's newest checkpoint; None if it has none."""
-    named = _pointed(run, LATEST)
+    named = _pointed_checkpoint(run, LATEST)
     if named is not None and run.list(named):
         return named
     whole = [name for name in _folders(run) if run.exists(f"{name}/{ABOUT}")]  # where `latest` is damaged or gone
     return whole[-1] if whole else None
 
 
-def _pointed(run: Storage, pointer: str) -> str | None:
+def _pointed_checkpoint(run: Storage, pointer: str) -> str | None:
     """The checkpoint that a file names; None where it names none."""
     try:
         name = f"{FOLDER}/{run.read(pointer).decode(errors='replace').strip()}"
@@ -108,7 +108,7 @@ def find(url: str) -> tuple[Storage, str]:
     folder, _, last = url.rstrip("/").rpartition("/")
     run = Storage(folder.rpartition("/")[0] or ".")
     if PurePosixPath(folder).name == FOLDER:
-        pointed = {LATEST: latest_checkpoint, BEST: lambda run: _pointed(run, BEST)}.get(f"{FOLDER}/{last}")
+        pointed = {LATEST: latest_checkpoint, BEST: lambda run: _pointed_checkpoint(run, BEST)}.get(f"{FOLDER}/{last}")
         if pointed is not None and (name := pointed(run)) is not None:
             return run, name
         if run.exists(f"{FOLDER}/{last}/{ABOUT}"):
@@ -128,10 +128,10 @@ def about(run: Storage, name: str) -> dict[str, Any]:
         described: dict[str, Any] = json.loads(run.read(f"{name}/{ABOUT}"))
         if not set(described) >= set(_ABOUT) or not _is_typed(described):
             raise ValueError
-        if described.pop("checksum", None) not in (None, _own_checksum(described)):
+        if described.pop("checksum", None) not in (None, _checksum_of(described)):
             raise ValueError
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
-        raise _not_one(run, name) from None
+        raise _not_a_checkpoint(run, name) from None
     return described
 
 
@@ -156,7 +156,7 @@ def _score(run: Storage, name: str) -> float:
         return math.inf
 
 
-def _own_checksum(described: Mapping[str, Any]) -> str:
+def _checksum_of(described: Mapping[str, Any]) -> str:
     return checksum(json.dumps(described, sort_keys=True).encode())
 
 
@@ -203,14 +203,14 @@ def newest_sound(run: Storage, processes: Processes) -> str | None:
         if file is None:
             if name != newest and processes.rank == 0:
                 run.write(LATEST, f"{name.rpartition('/')[2]}\n".encode())
-                if (_pointed(run, BEST) or "") > name:
+                if (_pointed_checkpoint(run, BEST) or "") > name:
                     run.write(BEST, f"{name.rpartition('/')[2]}\n".encode())
                 print(f"the run goes on from {run.url_of(name)}, the newest that is whole", file=sys.stderr, flush=True)
             return name
         if processes.rank == 0:
             print(f"{run.url_of(name)} is damaged ({file})", file=sys.stderr, flush=True)
     if newest is not None:
-        raise _not_one(run, newest)
+        raise _not_a_checkpoint(run, newest)
     return None
 
 
@@ -245,13 +245,13 @@ def load(
         Exception,
         dcp.CheckpointException,
     ) as error:  # DCP raises anything on bytes that it did not write
-        raise _not_one(run, name) from error
+        raise _not_a_checkpoint(run, name) from error
     for key, values in other.items():
         assert resize is not None
         fill(wanted[key], resize(key, values))
 
 
-def _not_one(run: Storage, name: str) -> ValueError:
+def _not_a_checkpoint(run: Storage, name: str) -> ValueError:
     return ValueError(f"{run.url_of(name)} is not a checkpoint of this trainer, or is damaged")
 
 
@@ -315,11 +315,11 @@ class Checkpoints:
         files = [info.name.rpartition("/")[2] for info in self.run.list(name)]
         described = {**described, "sums": _sums(self.run, name, sorted(set(files) - {ABOUT}))}
         described = json.loads(json.dumps(described))  # as it will be read
-        whole = {**described, "checksum": _own_checksum(described)}
+        whole = {**described, "checksum": _checksum_of(described)}
         self.run.write(f"{name}/{ABOUT}", json.dumps(whole).encode())
         plain = name.rpartition("/")[2]
         self.run.write(LATEST, f"{plain}\n".encode())
-        best = _pointed(self.run, BEST)
+        best = _pointed_checkpoint(self.run, BEST)
         if best is None or best >= name or _score(self.run, best) > described["score"]:
             self.run.write(BEST, f"{plain}\n".encode())
             best = name

@@ -65,7 +65,7 @@ class Encoder:
         The latter are what linear probes take (Radford et al. 2021, §3.2). A ResNet's attention pool has no projection
         of its own, so there its output is taken.
         """
-        with self._precision(), _before_projection(self.model.visual) as seen:
+        with self._precision(), _capture_pooled(self.model.visual) as seen:
             embedding = self.model.encode_image(pixels.to(self.device), normalize=True)
         (before,) = seen or [embedding]
         return embedding.float().cpu().numpy(), before.float().cpu().numpy()
@@ -99,18 +99,18 @@ class Encoder:
 
 
 @contextlib.contextmanager
-def _before_projection(visual: Any) -> Iterator[list[Tensor]]:
+def _capture_pooled(visual: Any) -> Iterator[list[Tensor]]:
     """Keeps what an image tower's projection is given, in a list of one; of none where there is no such projection."""
     seen: list[Tensor] = []
     if isinstance(getattr(visual, "proj", None), nn.Parameter):  # open_clip's transformer multiplies by it itself
         pool = visual._pool
 
-        def kept(*inputs: Any) -> Any:
+        def capture(*inputs: Any) -> Any:
             pooled, tokens = pool(*inputs)
             seen.append(pooled)
             return pooled, tokens
 
-        visual._pool = kept
+        visual._pool = capture
         try:
             yield seen
         finally:

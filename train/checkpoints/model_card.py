@@ -66,20 +66,20 @@ def card(about: dict[str, Any], results: Sequence[dict[str, Any]], has_datasheet
     sizes = about["model_config"]
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
-        f"# {_plain(config['name'])}",
-        f"A CLIP ({_plain(about['name'])}: images of {sizes['vision_cfg'].get('image_size')} pixels, embeddings of "
+        f"# {_escape(config['name'])}",
+        f"A CLIP ({_escape(about['name'])}: images of {sizes['vision_cfg'].get('image_size')} pixels, embeddings of "
         f"{sizes['embed_dim']} numbers) trained by openwit for {about['step']:,} steps.",
         '```python\nimport open_clip\n\nmodel, _, transform = open_clip.create_model_and_transforms("local-dir:DIR")\n'
         'tokenizer = open_clip.get_tokenizer("local-dir:DIR")\n```',
         "## Figures",
         _table(results) if results else "It was not examined; `wit eval RUN` does that.",
         "## Training",
-        "\n".join(["| key | value |", "|---|---|", *(f"| {key} | {_plain(values[key])} |" for key in _FROM_THE_RUN)]),
+        "\n".join(["| key | value |", "|---|---|", *(f"| {key} | {_escape(values[key])} |" for key in _FROM_THE_RUN)]),
         "## Data",
         "The dataset's [datasheet](datasheet.md) says where its pairs come from, what was dropped and why, and what is "
         "known of their licences."
         if has_datasheet
-        else f"The dataset {_plain(config['dataset'])} had no datasheet.",
+        else f"The dataset {_escape(config['dataset'])} had no datasheet.",
         "Images and texts of the web carry its biases and errors, and so does what is learnt from them. Examine the "
         "model on your own task before you rely on it; do not use it to identify or to judge people.",
     ]
@@ -98,10 +98,10 @@ def _table(results: Sequence[dict[str, Any]]) -> str:
     rows = []
     for row in results:
         figures = f"{row['value']:.4g} | {row['chance']:.4g} | {row['samples']:,}"
-        rows.append(f"| {_plain(row['task'])} | {_plain(row['metric'])} | {figures} |")
+        rows.append(f"| {_escape(row['task'])} | {_escape(row['metric'])} | {figures} |")
     return "\n".join(["| task | metric | value | chance | samples |", "|---|---|---|---|---|", *rows])
 
 
-def _plain(value: object) -> str:
+def _escape(value: object) -> str:
     """A value as text within a line of Markdown."""
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in " ".join(str(value).split()))

@@ -324,11 +324,11 @@ def read_parts(
         timeout_s=timeout_s,
     )
     with closing(answers):
-        while batch := list(islice(_copied(answers, workers > 0 and not pin_memory and parts > 1), parts)):
+        while batch := list(islice(_copy_parts(answers, workers > 0 and not pin_memory and parts > 1), parts)):
             yield batch
 
 
-def _copied(parts: Iterator[Batch], wanted: bool) -> Iterator[Batch]:
+def _copy_parts(parts: Iterator[Batch], wanted: bool) -> Iterator[Batch]:
     return (part.clone() for part in parts) if wanted else parts
 
 

@@ -127,7 +127,7 @@ class ShardCache:
         return self.folder / f"{key}.shard"
 
     def _download(self, storage: Storage, name: str, path: Path, wait: bool) -> None:
-        with _locked(path.with_suffix(".part"), wait) as part:
+        with _lock_file(path.with_suffix(".part"), wait) as part:
             if part is None or path.exists():
                 return
             with storage.open(name) as source:
@@ -157,7 +157,7 @@ class ShardCache:
         Downloads under way in other processes are counted by what they have written so far, so that the limit can be
         passed by as much as they still have to write; it is met again by the next.
         """
-        with _locked(self.folder / "lock", wait=True):
+        with _lock_file(self.folder / "lock", wait=True):
             files = []
             for path in self.folder.iterdir():
                 with contextlib.suppress(FileNotFoundError):
@@ -170,7 +170,7 @@ class ShardCache:
                 if path.suffix == ".shard":
                     path.unlink(missing_ok=True)
                 elif path.suffix == ".part" and bytes_:
-                    with _locked(path, wait=False) as abandoned:
+                    with _lock_file(path, wait=False) as abandoned:
                         if abandoned is None:
                             continue
                         path.unlink(missing_ok=True)
@@ -180,7 +180,7 @@ class ShardCache:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[int | None]:
+def _lock_file(path: Path, wait: bool) -> Iterator[int | None]:
     """A descriptor of a file that this process alone has locked; None if another has and we do not wait."""
     descriptor = _lock(path, wait)
     try:

@@ -65,7 +65,7 @@ class Augment:
         """
         pixels = decode_pixels(data, self.least_side)
         if self.crop == "center":
-            pixels = _whole_at(pixels, self.size)
+            pixels = _resize_whole(pixels, self.size)
         box = crop_box(pixels.shape[1], pixels.shape[0], self, draws[1:])
         part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
         resize(part[:, ::-1] if draws[0] < self.flip else part, out)
@@ -143,7 +143,7 @@ def crop_box(width: int, height: int, augment: Augment, draws: Sequence[float]) 
         return Box(round((width - size) / 2), round((height - size) / 2), size, size)
     if augment.crop == "square":
         side = max(1, round(min(width, height) * (augment.crop_min + (1 - augment.crop_min) * draws[0])))
-        return _placed(width, height, side, side, draws[1:3])
+        return _place_crop(width, height, side, side, draws[1:3])
     # torchvision's RandomResizedCrop.get_params: a share of the area and a ratio, ten times, else the whole middle.
     for turn in range(_TRIES):
         share, ratio = draws[2 + 2 * turn : 4 + 2 * turn]
@@ -151,12 +151,12 @@ def crop_box(width: int, height: int, augment: Augment, draws: Sequence[float]) 
         aspect = math.exp((2 * ratio - 1) * _LOG_RATIO)
         crop = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < crop[0] <= width and 0 < crop[1] <= height:
-            return _placed(width, height, *crop, draws[:2])
+            return _place_crop(width, height, *crop, draws[:2])
     crop = min(width, max(1, round(height * 4 / 3))), min(height, max(1, round(width * 4 / 3)))
     return Box((width - crop[0]) // 2, (height - crop[1]) // 2, *crop)
 
 
-def _placed(width: int, height: int, crop_width: int, crop_height: int, draws: Sequence[float]) -> Box:
+def _place_crop(width: int, height: int, crop_width: int, crop_height: int, draws: Sequence[float]) -> Box:
     left, top = int((width - crop_width + 1) * draws[0]), int((height - crop_height + 1) * draws[1])
     return Box(left, top, crop_width, crop_height)
 
@@ -174,7 +174,7 @@ def resize(pixels: np.ndarray, out: Tensor) -> None:
     torch.ops.aten._upsample_bicubic2d_aa(source, list(out.shape[2:]), False, None, None, out=out)
 
 
-def _whole_at(pixels: np.ndarray, size: int) -> np.ndarray:
+def _resize_whole(pixels: np.ndarray, size: int) -> np.ndarray:
     """The whole image with a shorter side of `size` pixels, as torchvision's Resize rounds the longer one."""
     height, width = pixels.shape[:2]
     shape = (size, size * width // height) if height <= width else (size * height // width, size)

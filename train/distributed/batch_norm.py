@@ -72,7 +72,7 @@ def _statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = rows.new_tensor(rows.shape[1])
     mean = rows.mean(1)
     variance = (rows - mean[:, None]).square_().mean(1)
-    if _alone():
+    if _is_alone():
         return count, mean, variance
     everyone = _everyones(torch.cat([count[None], mean, variance]), dist.get_world_size())
     channels = len(mean)
@@ -82,7 +82,7 @@ def _statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return count, mean, (counts * (variances + (means - mean).square())).sum(0) / count
 
 
-def _alone() -> bool:
+def _is_alone() -> bool:
     return not dist.is_initialized() or dist.get_world_size() == 1
 
 
@@ -128,14 +128,16 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         values, weight, mean, scale, count = ctx.saved_tensors
         gradient = gradients[0].float()
-        normal = (values.float() - _by_channel(mean, values)).mul_(_by_channel(scale, values))
+        normal = (values.float() - _along_channels(mean, values)).mul_(_along_channels(scale, values))
         rows = gradient.transpose(0, 1).flatten(1)
         toward_bias, toward_weight = rows.sum(1), (rows * normal.transpose(0, 1).flatten(1)).sum(1)
         sums = torch.stack([toward_bias, toward_weight])
-        if not _alone():
+        if not _is_alone():
             sums = _sums(sums)
-        shared = torch.addcmul(_by_channel(sums[0] / count, values), normal, _by_channel(sums[1] / count, values))
-        toward = (gradient - shared).mul_(_by_channel(scale * weight, values))
+        shared = torch.addcmul(
+            _along_channels(sums[0] / count, values), normal, _along_channels(sums[1] / count, values)
+        )
+        toward = (gradient - shared).mul_(_along_channels(scale * weight, values))
         return toward.to(values.dtype), toward_weight.to(weight.dtype), toward_bias.to(weight.dtype), *[None] * 4
 
 
@@ -148,7 +150,7 @@ class _ByKernels(torch.autograd.Function):
         values, channels = _dense(values), values.shape[1]
         mean, scale = torch.batch_norm_stats(values, eps)
         mine = torch.cat([mean, scale, mean.new_full((1,), values.numel() // channels)])
-        everyone = mine[None] if _alone() else _everyones(mine, dist.get_world_size())
+        everyone = mine[None] if _is_alone() else _everyones(mine, dist.get_world_size())
         means, scales, counts = everyone.split([channels, channels, 1], dim=1)
         mean, scale = torch.batch_norm_gather_stats_with_counts(
             values, means, scales, running_mean, running_variance, momentum, eps, counts.flatten()
@@ -165,7 +167,7 @@ class _ByKernels(torch.autograd.Function):
             gradient, values, mean, scale, weight, True, True, True
         )
         sums = torch.cat([of_mine, of_mine_moved])
-        if not _alone():
+        if not _is_alone():
             sums = _sums(sums)
         of_all, of_all_moved = sums.chunk(2)
         toward = torch.batch_norm_backward_elemt(gradient, values, mean, scale, weight, of_all, of_all_moved, counts)
@@ -177,5 +179,5 @@ def _dense(values: Tensor) -> Tensor:
     return values if values.is_contiguous(memory_format=torch.channels_last) else values.contiguous()
 
 
-def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:
+def _along_channels(numbers: Tensor, values: Tensor) -> Tensor:
     return numbers.view(1, -1, *[1] * (values.ndim - 2))

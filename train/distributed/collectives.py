@@ -58,7 +58,7 @@ class Peers:
         """Return everyone's rows, from this process's, shape (n, …) -> (total, …)."""
         if self.processes == 1:
             return rows
-        padded = self._padded(rows)
+        padded = self._pad(rows)
         parts = [torch.empty_like(padded) for _ in self.counts]
         with travels.measured(rows.device):
             dist.all_gather(parts, padded)
@@ -68,7 +68,7 @@ class Peers:
         """Return this process's rows of the sum over processes, shape (total, …) -> (n, …)."""
         if self.processes == 1:
             return rows
-        padded = torch.cat([self._padded(part) for part in rows.split(self.counts)])
+        padded = torch.cat([self._pad(part) for part in rows.split(self.counts)])
         mine = torch.empty_like(padded[: max(self.counts)])
         with travels.measured(rows.device):
             dist.reduce_scatter_tensor(mine, padded)
@@ -91,7 +91,7 @@ class Peers:
         largest.clamp_(min=torch.finfo(values.dtype).min)  # where all are -inf, -inf - -inf would be no number
         return self.sum((values - largest).exp()).log() + largest
 
-    def _padded(self, rows: Tensor) -> Tensor:
+    def _pad(self, rows: Tensor) -> Tensor:
         """Pad to as many rows as the largest process has; the backends want them equal."""
         missing = max(self.counts) - len(rows)
         return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows.contiguous()

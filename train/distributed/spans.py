@@ -45,7 +45,7 @@ class Spans:
 
     def take(self) -> float:
         """Return the seconds since it was last asked, once the device has computed them all."""
-        seconds = sum(_between(*span) for span in self._spans)
+        seconds = sum(_seconds_between(*span) for span in self._spans)
         self._spans = []
         return seconds
 
@@ -56,7 +56,7 @@ def _moment(device: torch.device) -> Moment:
     return torch.cuda.current_stream(device).record_event(torch.cuda.Event(enable_timing=True))
 
 
-def _between(began: Moment, ended: Moment) -> float:
+def _seconds_between(began: Moment, ended: Moment) -> float:
     if isinstance(began, float) or isinstance(ended, float):
         return float(ended) - float(began)  # type: ignore[arg-type] # both are
     return began.elapsed_time(ended) / 1000

@@ -82,12 +82,12 @@ def task_of(name: str) -> DataCompTask | None:
     """Return the task of a set's name, as DataComp's folders (`wds_vtab-caltech101_test`), its keys or others
     call it.
     """
-    plain = _plain(name)
+    plain = _normalize_name(name)
     for task in TASKS:
-        if plain in (_plain(task.key), _plain(task.key.rpartition("/")[2])):
+        if plain in (_normalize_name(task.key), _normalize_name(task.key.rpartition("/")[2])):
             return task
     return None
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return name.lower().removeprefix("wds_").removesuffix("_test").replace("_", "-").replace("/", "-")

@@ -41,7 +41,7 @@ def open_encoder(
             clip = pretrained.begin(clip, ModelConfig(pretrained=source))
         encoder = Encoder(clip, device, batch_size)
     elif is_local(name) and _is_hugging_face(Path(name)):
-        encoder = Encoder(_of_hugging_face(Path(name)), device, batch_size)
+        encoder = Encoder(_from_hugging_face(Path(name)), device, batch_size)
     else:
         encoder = load(name, device, batch_size, weights)
     encoder.autocast = True
@@ -77,7 +77,7 @@ def _is_hugging_face(folder: Path) -> bool:
     return (folder / _HUGGING_FACE).is_file() and not (folder / "open_clip_config.json").is_file()
 
 
-def _of_hugging_face(folder: Path) -> Clip:
+def _from_hugging_face(folder: Path) -> Clip:
     """A `CLIPModel` that transformers has saved, as the open_clip model of the same weights."""
     raw = _config(folder)
     if raw.get("model_type") != "clip":
@@ -109,7 +109,7 @@ def _of_hugging_face(folder: Path) -> Clip:
     clip = restore(folder.name, sizes, {}, None, where=str(folder / _HUGGING_FACE))
     weights = _weights(folder)
     try:
-        clip.model.load_state_dict(_converted(weights, sizes, folder))
+        clip.model.load_state_dict(_convert_weights(weights, sizes, folder))
     except ValueError:
         raise
     except Exception as error:  # torch raises anything on what is no tensor, or one of another shape
@@ -153,7 +153,7 @@ _BLOCK = {
 }
 
 
-def _converted(weights: dict[str, torch.Tensor], sizes: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
+def _convert_weights(weights: dict[str, torch.Tensor], sizes: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
     """Hugging Face's names and shapes as open_clip has them. Raises ValueError if a tensor is missing."""
     try:
         converted = {

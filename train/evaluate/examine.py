@@ -86,7 +86,9 @@ def examine(
     if examination.sets and not rows and not examination.asked_for:
         raise SetError(f"nothing can be examined on {', '.join(what.name for what in examination.sets)}")
     if examination.asked_for and (idle := [each.name for each in examination.evaluators if each.name not in ran]):
-        reasons = [reason for what in examination.sets if (reason := _why(examination, idle[0], what, shared))]
+        reasons = [
+            reason for what in examination.sets if (reason := _explain_refusal(examination, idle[0], what, shared))
+        ]
         raise SetError(
             f"{idle[0]} can examine none of the sets: {'; '.join(dict.fromkeys(reasons)) or 'there is none'}"
         )
@@ -96,7 +98,7 @@ def examine(
     return rows
 
 
-def _why(examination: Examination, name: str, what: ImageSet, shared: Mapping[str, Any]) -> str:
+def _explain_refusal(examination: Examination, name: str, what: ImageSet, shared: Mapping[str, Any]) -> str:
     """Why an evaluator cannot examine a set."""
     return next(each.module.refuses(what, shared) for each in examination.evaluators if each.name == name)
 

@@ -90,7 +90,7 @@ class Features:
 
     def _piece(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
         key = f"images-{checksum(f'{self.identity} {split.identity()}'.encode())}"
-        arrays = self._kept(key)
+        arrays = self._load_kept(key)
         if arrays is None:
             arrays = self._encode(split, what, first, total)
             check_finite(arrays["embeddings"], what)
@@ -100,7 +100,7 @@ class Features:
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the features of texts: float32 (n, d), of unit length."""
         key = f"texts-{checksum(chr(0).join([self.identity, *texts]).encode('utf-8', 'surrogatepass'))}"
-        arrays = self._kept(key)
+        arrays = self._load_kept(key)
         if arrays is None:
             distinct = list(dict.fromkeys(texts))
             encoded = check_finite(self._encode_texts(distinct), "texts")
@@ -145,7 +145,7 @@ class Features:
             "before_projection": concat_features(before),
         }
 
-    def _kept(self, key: str) -> dict[str, np.ndarray] | None:
+    def _load_kept(self, key: str) -> dict[str, np.ndarray] | None:
         if key in self._held:
             return self._held[key]
         if self.folder is None:

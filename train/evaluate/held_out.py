@@ -65,11 +65,11 @@ def choose(
     index = read_index(storage, "heldout")
     order = np.argsort(mix64(index.pair_id[:, 0] ^ index.pair_id[:, 1], CHOICE_SEED), kind="stable")[:POOL]
     captions = [_caption(parts) for parts in _read(storage, index, order)]
-    occurrences = Counter(_same(caption) for caption in captions)
-    once = [place for place, caption in enumerate(captions) if occurrences[_same(caption)] == 1]
+    occurrences = Counter(_shared_key(caption) for caption in captions)
+    once = [place for place, caption in enumerate(captions) if occurrences[_shared_key(caption)] == 1]
     enough = getattr(encoder, "enough", None)  # who brings an encoder of their own may leave it to us: whole images
 
-    def by_encoder(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode_readable(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kept: list[bool] = []
 
         def readable() -> Iterator[Image.Image]:
@@ -86,7 +86,7 @@ def choose(
     damaged = place = 0
     while len(asked) < samples and place < len(once):  # further ones stand in for those that are damaged
         part = once[place : place + samples - len(asked)]
-        kept, features = (see or by_encoder)(order[part])
+        kept, features = (see or encode_readable)(order[part])
         asked += [captions[number] for number, is_kept in zip(part, kept, strict=True) if is_kept]
         seen.append(features)
         damaged, place = damaged + int((~kept).sum()), place + len(part)
@@ -128,6 +128,6 @@ def _caption(parts: dict[str, bytes]) -> str:
     return parts.get("txt", b"").decode(errors="replace")
 
 
-def _same(caption: str) -> str:
+def _shared_key(caption: str) -> str:
     """What two captions share that a reader would call the same."""
     return " ".join(caption.casefold().split())

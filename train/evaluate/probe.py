@@ -74,7 +74,7 @@ def fit(
     begin = np.zeros((classes, features.shape[1] + 1))
     if start is not None:
         begin[:, :-1], begin[:, -1] = start.weights, start.biases + start.weights @ middle
-    solve = _by_scipy if device == "cpu" else partial(_by_torch, device=device)
+    solve = _fit_by_scipy if device == "cpu" else partial(_fit_by_torch, device=device)
     solution, loss, iterations = solve(inputs, labels.astype(np.int64), begin, strength, tolerance)
     weights, biases = solution[:, :-1], solution[:, -1]
     return Probe(weights, biases - weights @ middle, loss * max(1, len(labels)), iterations)
@@ -84,7 +84,9 @@ Solution = tuple[np.ndarray, float, int]
 """Weights with the biases as a last column, the mean objective, iterations."""
 
 
-def _by_scipy(inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strength: float, tolerance: float) -> Solution:
+def _fit_by_scipy(
+    inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strength: float, tolerance: float
+) -> Solution:
     """The least from `begin` on, on the CPU; arguments are those of `fit`, the inputs without their mean."""
     count, rows = max(1, len(labels)), np.arange(len(labels))
 
@@ -114,10 +116,10 @@ def _by_scipy(inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strengt
     return solution.x.reshape(begin.shape), float(solution.fun), int(solution.nit)
 
 
-def _by_torch(
+def _fit_by_torch(
     inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strength: float, tolerance: float, device: str
 ) -> Solution:
-    """Fit as `_by_scipy` does, on a device of torch's."""
+    """Fit as `_fit_by_scipy` does, on a device of torch's."""
     import torch
 
     seen = torch.as_tensor(inputs, dtype=torch.float64, device=device)
@@ -155,17 +157,17 @@ def sweep(score: Callable[[float], Score]) -> tuple[int, dict[int, Score]]:
     """
     tried: dict[int, Score] = {}
 
-    def best(steps: list[int]) -> int:
+    def best_of(steps: list[int]) -> int:
         for step in steps:
             if step not in tried:
                 tried[step] = score(lambda_of(step))
         return max(tried, key=lambda step: (tried[step], step))
 
     # From the largest λ down: each fit begins where a simpler one ended.
-    peak = best(list(range(STEPS, -1, -_COARSE)))
+    peak = best_of(list(range(STEPS, -1, -_COARSE)))
     gap = _COARSE // 2
     while gap:
-        peak = best([step for step in (peak + gap, peak - gap) if 0 <= step <= STEPS])
+        peak = best_of([step for step in (peak + gap, peak - gap) if 0 <= step <= STEPS])
         gap //= 2
     return peak, tried
 

@@ -36,16 +36,16 @@ class Checkpoint:
             raise ValueError(f"resume {url!r} has weights alone; name them by the key pretrained")
         try:
             self.epoch = int(raw["epoch"])
-            self._weights = {_plain(name): value for name, value in raw["state_dict"].items()}
+            self._weights = {_strip_prefixes(name): value for name, value in raw["state_dict"].items()}
             self._state = {int(number): dict(moments) for number, moments in raw["optimizer"]["state"].items()}
             self._groups = [list(map(int, group["params"])) for group in raw["optimizer"]["param_groups"]]
             scaler = raw.get("scaler") or {}
             self.scaler = {name: float(scaler[name]) for name in _SCALER} if scaler else {}
             counted = [int(moments["step"]) for moments in self._state.values() if "step" in moments]
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError):
-            raise _not_one(url) from None
+            raise _not_a_checkpoint(url) from None
         if min([self.epoch, *counted]) < 0 or not _are_weights(self._weights):
-            raise _not_one(url)
+            raise _not_a_checkpoint(url)
         for name in ("growth_interval", "_growth_tracker"):
             if name in self.scaler:
                 self.scaler[name] = int(self.scaler[name])
@@ -106,7 +106,7 @@ class Checkpoint:
 
     def _moments(self, model: nn.Module) -> dict[str, Tensor]:
         """The optimizer's tensors by our names, of parameters whose order and shapes agree."""
-        learning = [(_plain(name), value) for name, value in model.named_parameters() if value.requires_grad]
+        learning = [(_strip_prefixes(name), value) for name, value in model.named_parameters() if value.requires_grad]
         groups = [
             [(name, value) for name, value in learning if _is_gain_or_bias(name, value)],
             [(name, value) for name, value in learning if not _is_gain_or_bias(name, value)],
@@ -147,9 +147,9 @@ def _load(url: str) -> dict[str, Any]:
     except (
         Exception
     ) as error:  # torch raises anything on bytes that it did not write, or that would do more than be read
-        raise _not_one(url) from error
+        raise _not_a_checkpoint(url) from error
     if not isinstance(raw, dict):
-        raise _not_one(url)
+        raise _not_a_checkpoint(url)
     return raw
 
 
@@ -157,9 +157,9 @@ def _are_weights(values: Any) -> bool:
     return isinstance(values, dict) and bool(values) and all(isinstance(value, Tensor) for value in values.values())
 
 
-def _plain(name: str) -> str:
+def _strip_prefixes(name: str) -> str:
     return _PREFIXES.sub("", name)
 
 
-def _not_one(url: str) -> ValueError:
+def _not_a_checkpoint(url: str) -> ValueError:
     return ValueError(f"resume {url!r} is no checkpoint of open_clip_train's with weights, optimizer and epoch")

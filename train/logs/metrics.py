@@ -85,10 +85,10 @@ def duplicate_share(images: Tensor, texts: Tensor, peers: Peers) -> Tensor:
     random = torch.Generator().manual_seed(0)
     factors = send_tensor(torch.randint(-(2**63), 2**63 - 1, (texts.shape[1],), generator=random), texts.device)
     keys = peers.gather(torch.stack([images, (texts * factors).sum(1)], dim=1))
-    return (_repeated(keys[:, 0]) | _repeated(keys[:, 1])).float().mean()
+    return (_is_repeated(keys[:, 0]) | _is_repeated(keys[:, 1])).float().mean()
 
 
-def _repeated(keys: Tensor) -> Tensor:
+def _is_repeated(keys: Tensor) -> Tensor:
     """Which of these numbers, int64 (n,), occur more than once; bool (n,)."""
     ordered, places = keys.sort()
     same = ordered[1:] == ordered[:-1]

@@ -36,7 +36,9 @@ def resolve_micro_batch(
     largest = 0
     if processes.device.type == "cuda":
         free = min(processes.gather(torch.cuda.mem_get_info(processes.device)[0]))
-        largest, keys = processes.gather(_found(config, processes.count, free) if processes.rank == 0 else None)[0]
+        largest, keys = processes.gather(
+            _largest_that_fits(config, processes.count, free) if processes.rank == 0 else None
+        )[0]
         if not largest:
             raise ValueError(f"micro_batch: auto finds nothing that fits GPUs with {free / 1e9:.1f} GB free: {keys}")
     if before not in (None, largest) and processes.rank == 0:
@@ -53,7 +55,7 @@ def auto_on(processes: Processes) -> str:
     return f"{processes.count} {processes.device.type}"
 
 
-def _found(config: TrainConfig, gpus: int, free: int) -> tuple[int, str]:
+def _largest_that_fits(config: TrainConfig, gpus: int, free: int) -> tuple[int, str]:
     """The most samples at a time that fit; or 0, and which keys to change."""
     forecast = MemoryForecast(config, gpus)
     largest = forecast.largest(free)

@@ -54,7 +54,7 @@ def dry_run(
     )
     memory = forecast.memory(micro_batch)
     fits = not gpu_bytes or memory.fits(gpu_bytes)
-    lines = [*_length(config, samples, rate or _measured(run)), ""]
+    lines = [*_length(config, samples, rate or _measured_rate(run)), ""]
     at_once = min(micro_batch or forecast.share, forecast.share)
     lines.append(f"memory of each of {gpus} GPUs at its peak, {at_once:,} of {forecast.share:,} samples at a time:")
     lines += [f"  {getattr(memory, part) / 1e9:7.1f} GB  {name}" for part, name in _PARTS.items()]
@@ -114,7 +114,7 @@ def _length(config: TrainConfig, samples: int | None, rate: float) -> Iterator[s
         yield "the time is not known: --rate states samples/s of all GPUs together; a run's log measures it"
 
 
-def _measured(run: str | None) -> float:
+def _measured_rate(run: str | None) -> float:
     """Samples/s of the last line of a run's log; 0 if it has none."""
     with suppress(OSError, ValueError, KeyError, IndexError):
         last: dict[str, Any] = json.loads(Storage(run or "").read("log.jsonl").splitlines()[-1])

@@ -158,10 +158,10 @@ def _convolves(model: nn.Module) -> bool:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(_rounded(tensor.nbytes) for tensor in tensors)
+    return sum(_round_up(tensor.nbytes) for tensor in tensors)
 
 
-def _rounded(size: int) -> int:
+def _round_up(size: int) -> int:
     return -(-size // _GRAIN) * _GRAIN
 
 
@@ -234,7 +234,7 @@ def _simulate(clip: Clip, precision: str, samples: int, accumulating: bool, shar
                 parameter.grad = torch.empty_like(parameter)
                 count.add(parameter.grad)
             elif sharded and parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(_gone)
+                parameter.register_post_accumulate_grad_hook(_drop_gradient)
         with count:
             backward(
                 model,
@@ -261,7 +261,7 @@ def _fake(model: nn.Module) -> None:
                     kind[name] = fresh
 
 
-def _gone(parameter: Tensor) -> None:
+def _drop_gradient(parameter: Tensor) -> None:
     parameter.grad = None
 
 
@@ -306,7 +306,7 @@ class _Count(TorchDispatchMode):
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._alive:
-            self._alive[key] = _rounded(storage.nbytes())
+            self._alive[key] = _round_up(storage.nbytes())
             self.now += self._alive[key]
             self.peak = max(self.peak, self.now)
             weakref.finalize(storage, self._drop, key)

@@ -28,12 +28,12 @@ def recompute(model: nn.Module) -> None:
         reason = " ".join(str(error).split())
         raise ValueError(f"grad_checkpointing must be false for this model, which cannot do it: {reason}") from None
     if isinstance(visual, ModifiedResNet):  # whose own method does nothing
-        _twice(visual, "stem")
+        _compute_twice(visual, "stem")
         for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
             for block in layer:
-                _twice(block, "forward")
+                _compute_twice(block, "forward")
 
 
-def _twice(module: Any, method: str) -> None:
+def _compute_twice(module: Any, method: str) -> None:
     """Have a module's method keep no activations. Its BatchNorms meet the same samples twice: see train.accumulate."""
     setattr(module, method, partial(checkpoint, getattr(module, method), use_reentrant=False))

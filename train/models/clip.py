@@ -114,12 +114,12 @@ def create(
     if context_length:
         config["text_cfg"]["context_length"] = context_length
     if tokenizer:
-        config["text_cfg"].update(_with_tokenizer(tokenizer))
+        config["text_cfg"].update(_add_tokenizer(tokenizer))
     fetching = foreign_config.offline() if model.endswith(".json") else contextlib.nullcontext()
-    with _described(config) as source, fetching:
+    with _register_model(config) as source, fetching:
         with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(seed)
-            fresh = _fresh(source, force_patch_dropout=patch_dropout or None, device=device)
+            fresh = _make_without_weights(source, force_patch_dropout=patch_dropout or None, device=device)
         return _clip(name, config, fresh, source)
 
 
@@ -143,7 +143,7 @@ def create_configured(
     )
 
 
-def _with_tokenizer(folder: str) -> dict[str, Any]:
+def _add_tokenizer(folder: str) -> dict[str, Any]:
     """What a Hugging Face tokenizer changes in a text tower's config: its words, and the token at which it is read."""
     if not Path(folder).is_dir():
         raise ValueError(f"tokenizer must be a folder with a Hugging Face tokenizer, not {folder!r}")
@@ -184,9 +184,9 @@ def restore(
     if tokenizer and isinstance(text, dict) and "hf_tokenizer_name" in text:
         config = {**config, "text_cfg": {**text, "hf_tokenizer_name": tokenizer}}
     foreign_config.check(config, preprocess, where)
-    with _described(config, preprocess) as source, foreign_config.offline():
+    with _register_model(config, preprocess) as source, foreign_config.offline():
         try:
-            clip = _clip(name, config, _fresh(source), source)
+            clip = _clip(name, config, _make_without_weights(source), source)
         except Exception as error:  # open_clip, timm, transformers: anything, on values that do not fit together
             raise ValueError(f"{where} makes no model: {' '.join(str(error).split())[:300]}") from None
     if weights is not None:
@@ -195,7 +195,7 @@ def restore(
 
 
 @contextlib.contextmanager
-def _described(config: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Iterator[str]:
+def _register_model(config: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Iterator[str]:
     """A model as the name by which open_clip makes it."""
     with tempfile.TemporaryDirectory() as folder:
         described = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess or {}})
@@ -203,7 +203,7 @@ def _described(config: dict[str, Any], preprocess: dict[str, Any] | None = None)
         yield f"local-dir:{folder}"
 
 
-def _fresh(source: str, **more: Any) -> nn.Module:
+def _make_without_weights(source: str, **more: Any) -> nn.Module:
     """A model without weights, and without open_clip's warning that it has none."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -33,7 +33,7 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _whole(least: int, most: int) -> Check:
+def _is_whole_number(least: int, most: int) -> Check:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -41,15 +41,15 @@ def _list_of(check: Check, lengths: tuple[int, ...]) -> Check:
     return lambda value: isinstance(value, (list, tuple)) and len(value) in lengths and all(map(check, value))
 
 
-def _either(*checks: Check) -> Check:
+def _is_any_of(*checks: Check) -> Check:
     return lambda value: any(check(value) for check in checks)
 
 
-def _one_of(*values: Any) -> Check:
+def _is_one_of(*values: Any) -> Check:
     return lambda value: isinstance(value, (str, type(None))) and value in values
 
 
-def _mapping(keys: Mapping[str, Check]) -> Check:
+def _is_mapping_of(keys: Mapping[str, Check]) -> Check:
     return lambda value: (
         value is None
         or (isinstance(value, dict) and all(key in keys and keys[key](item) for key, item in value.items()))
@@ -60,7 +60,7 @@ def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _none(value: Any) -> bool:
+def _is_none_value(value: Any) -> bool:
     return value is None
 
 
@@ -78,17 +78,22 @@ def _named_by_open_clip() -> dict[str, set[str]]:
     return named
 
 
-def _known(key: str) -> Check:
+def _is_known_name(key: str) -> Check:
     return lambda value: value is None or (isinstance(value, str) and value in _named_by_open_clip()[key])
 
 
 def _tokenizer(value: Any) -> bool:
     """A folder of this machine, or one that open_clip's own models have; it is not fetched."""
-    return isinstance(value, str) and (_known("hf_tokenizer_name")(value) or os.path.isdir(value))  # noqa: PTH112  Path raises
+    return isinstance(value, str) and (_is_known_name("hf_tokenizer_name")(value) or os.path.isdir(value))  # noqa: PTH112  Path raises
 
 
-_WIDTH, _LAYERS, _SIDE, _SHARE = _whole(1, 16_384), _whole(1, 512), _whole(1, 4096), _number(0, 1)
-_OPTIONAL_NUMBER = _either(_none, _number(-1e6, 1e6))
+_WIDTH, _LAYERS, _SIDE, _SHARE = (
+    _is_whole_number(1, 16_384),
+    _is_whole_number(1, 512),
+    _is_whole_number(1, 4096),
+    _number(0, 1),
+)
+_OPTIONAL_NUMBER = _is_any_of(_is_none_value, _number(-1e6, 1e6))
 _FORMS = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
 _BLOCK: dict[str, Check] = {
     "width": _WIDTH,
@@ -96,54 +101,54 @@ _BLOCK: dict[str, Check] = {
     "ls_init_value": _OPTIONAL_NUMBER,
     "final_ln_after_pool": _flag,
     "output_tokens": _flag,
-    "act_kwargs": _mapping({"approximate": _one_of("tanh", "none")}),
-    "norm_kwargs": _mapping({"eps": _number(0, 1)}),
-    "block_type": _one_of(None, "default", "custom"),
+    "act_kwargs": _is_mapping_of({"approximate": _is_one_of("tanh", "none")}),
+    "norm_kwargs": _is_mapping_of({"eps": _number(0, 1)}),
+    "block_type": _is_one_of(None, "default", "custom"),
     **dict.fromkeys(_FORMS, _flag),
 }
 _VISION: dict[str, Check] = {
     **_BLOCK,
-    "layers": _either(_LAYERS, _list_of(_LAYERS, (4,))),
+    "layers": _is_any_of(_LAYERS, _list_of(_LAYERS, (4,))),
     "head_width": _WIDTH,
-    "patch_size": _either(_none, _SIDE, _list_of(_SIDE, (2,))),  # none: a ResNet's
-    "image_size": _either(_SIDE, _list_of(_SIDE, (2,))),
+    "patch_size": _is_any_of(_is_none_value, _SIDE, _list_of(_SIDE, (2,))),  # none: a ResNet's
+    "image_size": _is_any_of(_SIDE, _list_of(_SIDE, (2,))),
     "patch_dropout": _SHARE,
-    "attentional_pool": _either(_flag, _one_of("parallel", "cascade")),
+    "attentional_pool": _is_any_of(_flag, _is_one_of("parallel", "cascade")),
     "attn_pooler_queries": _WIDTH,
     "attn_pooler_heads": _WIDTH,
     "no_ln_pre": _flag,
-    "pos_embed_type": _one_of("learnable", "sin_cos_2d"),
-    "pool_type": _one_of("tok", "avg", "none", ""),
-    "timm_model_name": _known("timm_model_name"),
+    "pos_embed_type": _is_one_of("learnable", "sin_cos_2d"),
+    "pool_type": _is_one_of("tok", "avg", "none", ""),
+    "timm_model_name": _is_known_name("timm_model_name"),
     "timm_model_pretrained": lambda value: value is False,
-    "timm_pool": _one_of("avg", "token", "map", "abs_attn", "rot_attn", ""),
-    "timm_proj": _one_of("linear", "mlp", "none", "", None),
+    "timm_pool": _is_one_of("avg", "token", "map", "abs_attn", "rot_attn", ""),
+    "timm_proj": _is_one_of("linear", "mlp", "none", "", None),
     "timm_proj_bias": _flag,
     "timm_drop": _SHARE,
-    "timm_drop_path": _either(_none, _SHARE),
+    "timm_drop_path": _is_any_of(_is_none_value, _SHARE),
 }
 _TEXT: dict[str, Check] = {
     **_BLOCK,
-    "context_length": _whole(1, 16_384),  # what masks each place from each takes a gigabyte then
-    "vocab_size": _whole(1, 4_000_000),
+    "context_length": _is_whole_number(1, 16_384),  # what masks each place from each takes a gigabyte then
+    "vocab_size": _is_whole_number(1, 4_000_000),
     "heads": _WIDTH,
     "layers": _LAYERS,
     "embed_cls": _flag,
-    "pad_id": _whole(0, 4_000_000),
-    "eos_id": _whole(0, 4_000_000),
+    "pad_id": _is_whole_number(0, 4_000_000),
+    "eos_id": _is_whole_number(0, 4_000_000),
     "no_causal_mask": _flag,
-    "pool_type": _one_of("argmax", "first", "last", "eos", "avg", "none"),
+    "pool_type": _is_one_of("argmax", "first", "last", "eos", "avg", "none"),
     "proj_bias": _flag,
-    "proj_type": _one_of("linear", "none"),
+    "proj_type": _is_one_of("linear", "none"),
     "hf_tokenizer_name": _tokenizer,
-    "tokenizer_mode": _one_of(None, "clips"),
-    "tokenizer_kwargs": _mapping(
-        {"clean": _one_of("lower", "whitespace", "canonicalize"), "strip_sep_token": _flag}
+    "tokenizer_mode": _is_one_of(None, "clips"),
+    "tokenizer_kwargs": _is_mapping_of(
+        {"clean": _is_one_of("lower", "whitespace", "canonicalize"), "strip_sep_token": _flag}
     ),
-    "hf_model_name": _known("hf_model_name"),
+    "hf_model_name": _is_known_name("hf_model_name"),
     "hf_model_pretrained": _flag,  # open_clip is told not to, whatever it says
-    "hf_proj_type": _one_of("linear", "mlp", None),
-    "hf_pooler_type": _one_of("mean_pooler", "cls_pooler", "max_pooler", "cls_last_hidden_state_pooler"),
+    "hf_proj_type": _is_one_of("linear", "mlp", None),
+    "hf_pooler_type": _is_one_of("mean_pooler", "cls_pooler", "max_pooler", "cls_last_hidden_state_pooler"),
 }  # fmt: skip
 _MODEL: dict[str, Check] = {
     "embed_dim": _WIDTH,
@@ -154,13 +159,13 @@ _MODEL: dict[str, Check] = {
 }
 _CHANNELS = _list_of(_number(-1e3, 1e3), (1, 3))
 _PREPROCESS: dict[str, Check] = {
-    "size": _either(_SIDE, _list_of(_SIDE, (2,))),
-    "mode": _one_of("RGB"),
+    "size": _is_any_of(_SIDE, _list_of(_SIDE, (2,))),
+    "mode": _is_one_of("RGB"),
     "mean": _CHANNELS,
     "std": _list_of(_number(1e-3, 1e3), (1, 3)),
-    "interpolation": _one_of("bicubic", "bilinear", "random"),
-    "resize_mode": _one_of("shortest", "longest", "squash"),
-    "fill_color": _whole(0, 255),
+    "interpolation": _is_one_of("bicubic", "bilinear", "random"),
+    "resize_mode": _is_one_of("shortest", "longest", "squash"),
+    "fill_color": _is_whole_number(0, 255),
 }
 
 
@@ -205,9 +210,9 @@ def check(config: Any, preprocess: Any, where: str) -> None:
             raise ValueError(f"{where} must have a mapping as {name.removesuffix('.')}")
         for key, value in section.items():
             if key not in checks:
-                raise ValueError(f"{where} sets {_shown(name + str(key))}, which a model's config from a file may not")
+                raise ValueError(f"{where} sets {_quote(name + str(key))}, which a model's config from a file may not")
             if not checks[key](value):
-                shown = f"{_shown(name + str(key))} to {_shown(repr(value))}"
+                shown = f"{_quote(name + str(key))} to {_quote(repr(value))}"
                 raise ValueError(f"{where} sets {shown}, which a model's config from a file may not")
     count = _parameters(config["vision_cfg"]) + _parameters(config["text_cfg"])
     if count > _MOST_PARAMETERS:
@@ -230,7 +235,7 @@ def check_repository(name: str) -> None:
     check(model, config.get("preprocess_cfg", {}), f"hf-hub:{name}")
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     """Foreign text, short and in one line."""
     plain = re.sub(r"[^\x20-\x7e]", "?", text)
     return plain if len(plain) <= 80 else f"{plain[:80]} …"

@@ -12,7 +12,7 @@ MODELS = Path(__file__).parent
 
 def our_models() -> list[str]:
     """Return the names of the models in train/models."""
-    return _named_in(MODELS)
+    return _names_in(MODELS)
 
 
 def check_name(model: str, known: Collection[str] | None = None) -> None:
@@ -30,12 +30,12 @@ def check_name(model: str, known: Collection[str] | None = None) -> None:
         open_clip = find_spec("open_clip")
         if open_clip is None or open_clip.origin is None:
             return  # importing it says what is missing
-        known = {*_named_in(Path(open_clip.origin).parent / "model_configs"), *our_models()}
+        known = {*_names_in(Path(open_clip.origin).parent / "model_configs"), *our_models()}
     if model not in known:
         near = difflib.get_close_matches(model, known, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"model must be an open_clip model or one of {', '.join(our_models())}, not {model!r}{hint}")
 
 
-def _named_in(folder: Path) -> list[str]:
+def _names_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json"))

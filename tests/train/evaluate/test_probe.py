@@ -28,7 +28,7 @@ def clouds(seed: int, each: int = 40, classes: int = 4, width: int = 12) -> tupl
 def solver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Probes are fitted by scipy, as on a CPU, or by torch, as on a GPU."""
     if request.param == "torch":
-        monkeypatch.setattr(probe, "_by_scipy", partial(probe._by_torch, device="cpu"))
+        monkeypatch.setattr(probe, "_fit_by_scipy", partial(probe._fit_by_torch, device="cpu"))
     return str(request.param)
 
 

@@ -47,10 +47,10 @@ def evaluate(view: View) -> Row:
         if of_size.any():
             figures[f"jaccard_score_{name}"] = mean(scores[of_size], float(chances[of_size].mean()), "share")
     main = "jaccard_score_10-12" if "jaccard_score_10-12" in figures else "jaccard_score"
-    return view.row(figures, main, images, notes=notes, asked=_asked(view.what, asked), right=bits(scores == 1))
+    return view.row(figures, main, images, notes=notes, asked=_identity(view.what, asked), right=bits(scores == 1))
 
 
-def _asked(what: ImageSet, questions: Sequence[Association]) -> str:
+def _identity(what: ImageSet, questions: Sequence[Association]) -> str:
     return f"{what.test.identity()} {len(questions)}"
 
 

@@ -63,28 +63,30 @@ def evaluate(view: View) -> Row:
     figures: dict[str, Figure] = {}
     for name in names:
         values = sorted(set(columns[name]))
-        right = _right(view, images, values, [values.index(value) for value in columns[name]])
-        figures |= _by_group(
+        right = _is_right(view, images, values, [values.index(value) for value in columns[name]])
+        figures |= _group_figures(
             f"acc1_{name}", right, 1 / len(values), {key: columns[key] for key in names if key != name}
         )
     if view.what.is_classified:
         assert view.what.test.labels is not None
         scores = images.embeddings @ view.class_features().T
         right = ranks(scores, view.what.test.labels[images.rows]) == 1
-        figures |= _by_group("acc1", right, 1 / len(view.what.classes), columns)
+        figures |= _group_figures("acc1", right, 1 / len(view.what.classes), columns)
     main = next(iter(figures))
     probed, harms = _label_probe(view, images, columns)
     tables = {"label_probe": harms, "occupations": _occupations(view, images, columns)}
     return view.row({**figures, **probed}, main, images, notes=list(LIMITS), tables=tables)
 
 
-def _right(view: View, images: ImageFeatures, values: Sequence[str], labels: Sequence[int]) -> np.ndarray:
+def _is_right(view: View, images: ImageFeatures, values: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     features = ensemble(view.prompts([f"{value} person" for value in values], _TEMPLATES))
     is_right: np.ndarray = ranks(images.embeddings @ features.T, np.array(labels)) == 1
     return is_right
 
 
-def _by_group(name: str, right: np.ndarray, chance: float, columns: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
+def _group_figures(
+    name: str, right: np.ndarray, chance: float, columns: Mapping[str, Sequence[str]]
+) -> dict[str, Figure]:
     figures = {name: share(right, chance)}
     for column, values in columns.items():
         for value, where in places(values).items():
@@ -109,14 +111,14 @@ def _label_probe(
     for kind, where in kinds.items():
         is_top = (answers >= where.start) & (answers < where.stop)
         guess = (where.stop - where.start) / len(labels)
-        figures |= _by_group(f"answered_{kind}", is_top, guess, columns)
+        figures |= _group_figures(f"answered_{kind}", is_top, guess, columns)
         for threshold in view.options["thresholds"]:
             above = is_top & (chances.max(1) >= threshold)
             for name, values in columns.items():
                 for value, rows in places(values).items():
                     figure = share(above[rows], None)
                     group = {"kind": kind, "threshold": threshold, "attribute": name, "value": value}
-                    table.append({**group, **_shown(figure)})
+                    table.append({**group, **_figure_row(figure)})
     return figures, table
 
 
@@ -128,11 +130,11 @@ def _occupations(view: View, images: ImageFeatures, columns: Mapping[str, Sequen
         for value, where in places(values).items():
             for number, occupation in enumerate(OCCUPATIONS):
                 figure = share(answers[where] == number, 1 / len(OCCUPATIONS))
-                rows.append({"attribute": name, "value": value, "occupation": occupation, **_shown(figure)})
+                rows.append({"attribute": name, "value": value, "occupation": occupation, **_figure_row(figure)})
     return rows
 
 
-def _shown(figure: Figure) -> dict[str, Any]:
+def _figure_row(figure: Figure) -> dict[str, Any]:
     return {"share": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
 
 

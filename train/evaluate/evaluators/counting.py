@@ -112,19 +112,19 @@ def _credits(scores: Sequence[np.ndarray]) -> dict[str, list[float | None]]:
     """
     credits_of: dict[str, list[float | None]] = {"text_acc": [], "image_acc": [], "acc": []}
     for each in scores:
-        by_text = [_more(each[row, row], each[row, 1 - row]) for row in range(len(each))]
+        by_text = [_is_preferred(each[row, row], each[row, 1 - row]) for row in range(len(each))]
         if len(each) == 1:
             credits_of["text_acc"].append(by_text[0])
             credits_of["acc"].append(by_text[0])
             continue
-        by_image = [_more(each[column, column], each[1 - column, column]) for column in range(2)]
+        by_image = [_is_preferred(each[column, column], each[1 - column, column]) for column in range(2)]
         credits_of["text_acc"].append(by_text[0] * by_text[1])
         credits_of["image_acc"].append(by_image[0] * by_image[1])
         credits_of["acc"].append(by_text[0] * by_text[1] * by_image[0] * by_image[1])
     return credits_of
 
 
-def _more(right: float, wrong: float) -> float:
+def _is_preferred(right: float, wrong: float) -> float:
     return 0.5 if abs(right - wrong) < 1e-6 else float(right > wrong)
 
 

@@ -68,13 +68,16 @@ def _csv(path: Path, what: ImageSet) -> dict[str, list[str]]:
     columns, rows = read_rows(path)
     if len(columns) < 2:
         raise SetError(f"{path} must have a column of classes and at least one of what they belong to")
-    by_name = {_plain(row[columns[0]]): row for row in rows}
-    if missing := [name for name in what.classes if _plain(name) not in by_name]:
+    by_name = {_normalize_name(row[columns[0]]): row for row in rows}
+    if missing := [name for name in what.classes if _normalize_name(name) not in by_name]:
         raise SetError(f"{path} has no row for {len(missing)} classes, such as {missing[0]!r}")
-    return {level: [_plain(by_name[_plain(name)][level]) for name in what.classes] for level in columns[1:]}
+    return {
+        level: [_normalize_name(by_name[_normalize_name(name)][level]) for name in what.classes]
+        for level in columns[1:]
+    }
 
 
-def _plain(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
@@ -92,13 +95,13 @@ def _wordnet(path: Path, classes: Sequence[str], depths: Sequence[int]) -> dict[
         above = [pointers[index + 1] for index in range(0, len(pointers) - 3, 4) if pointers[index] in ("@", "@i")]
         synsets[fields[0]] = ([word for word, _ in words], above)
         for word, sense in words:
-            key = _plain(word)
+            key = _normalize_name(word)
             first[key] = min(first.get(key, (99, "")), (sense, fields[0]))
 
     def chain(name: str) -> list[str]:
         """Return the way from the root to the class."""
         match = re.fullmatch(r"n(\d{8})", name.strip())
-        synset = match[1] if match and match[1] in synsets else first.get(_plain(name), (0, ""))[1]
+        synset = match[1] if match and match[1] in synsets else first.get(_normalize_name(name), (0, ""))[1]
         if synset not in synsets:
             raise SetError(f"{path} has no noun {name!r}; name the class as WordNet does, or give a CSV")
         way = [synset]

@@ -86,15 +86,15 @@ def recalls(by_text: np.ndarray, by_image: np.ndarray, owner: np.ndarray) -> dic
         figures[f"image_retrieval_recall@{cut}"] = share(by_text <= cut, min(1.0, cut / images))
     for cut in _CUTS:
         figures[f"text_retrieval_recall@{cut}"] = share(
-            by_image <= cut, 1 - float(_missed(texts, texts_per_image, cut).mean())
+            by_image <= cut, 1 - float(_chance_of_miss(texts, texts_per_image, cut).mean())
         )
     figures["image_retrieval_median_rank"] = median(by_text, (images + 1) / 2)
-    half = next(cut for cut in range(1, texts + 1) if _missed(texts, texts_per_image, cut).mean() <= 0.5)
+    half = next(cut for cut in range(1, texts + 1) if _chance_of_miss(texts, texts_per_image, cut).mean() <= 0.5)
     figures["text_retrieval_median_rank"] = median(by_image, float(half))
     return figures
 
 
-def _missed(texts: int, texts_per_image: np.ndarray, cut: int) -> np.ndarray:
+def _chance_of_miss(texts: int, texts_per_image: np.ndarray, cut: int) -> np.ndarray:
     """The probability that a guess of `cut` texts has none of the image's own."""
     most = int(texts_per_image.max())
     chances = np.ones(most + 1)

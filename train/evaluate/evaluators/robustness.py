@@ -50,12 +50,12 @@ def evaluate(view: View) -> Row:
     names = _common([view.what, *against])
     if len(names) < 2:
         raise SetError(f"{view.what.name} and {against[0].name} have {len(names)} classes in common; two are needed")
-    right, images = _right(view, view.what, names)
+    right, images = _is_right(view, view.what, names)
     figures = {"acc1": share(right, 1 / len(names))}
-    right_of_set = [_right(view, other, names)[0] for other in against]
+    right_of_set = [_is_right(view, other, names)[0] for other in against]
     for other, answers in zip(against, right_of_set, strict=True):
         figures[f"acc1_in_distribution[{other.name}]"] = share(answers, 1 / len(names))
-        figures[f"difference[{other.name}]"] = _drawn(right, [answers], lambda y, x: y - x[0])
+        figures[f"difference[{other.name}]"] = _with_interval(right, [answers], lambda y, x: y - x[0])
     notes = [f"{len(names)} classes that all of these sets have"]
     every = list(range(len(against)))
     chosen = {"effective_robustness": every}
@@ -68,7 +68,9 @@ def evaluate(view: View) -> Row:
         if robustness is None:
             continue
         line, models = robustness
-        figures[name] = _drawn(right, [right_of_set[place] for place in on], lambda y, x, line=line: y - _at(line, x))
+        figures[name] = _with_interval(
+            right, [right_of_set[place] for place in on], lambda y, x, line=line: y - _line_at(line, x)
+        )
         if len(on) == 1:
             values = [float(right_of_set[on[0]].mean()), float(right.mean())]
             drawn.append({"against": against[on[0]].name, "intercept": float(line[0]), "slope": float(line[1]),
@@ -83,7 +85,7 @@ def _common(sets: Sequence[ImageSet]) -> list[str]:
     return [name for name in dict.fromkeys(each.casefold() for each in sets[0].classes) if name in kept]
 
 
-def _right(view: View, what: ImageSet, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _is_right(view: View, what: ImageSet, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(whether each image of the common classes is answered rightly, which of the set's images these are)."""
     images = view.images(what=what)
     assert what.test.labels is not None
@@ -102,13 +104,13 @@ def _logit(share: Any) -> Any:
     return np.log(share) - np.log1p(-np.asarray(share))
 
 
-def _at(line: np.ndarray, accuracies: Sequence[Any]) -> Any:
+def _line_at(line: np.ndarray, accuracies: Sequence[Any]) -> Any:
     """What a line says of the shifted accuracy, given the in-distribution ones."""
     total = line[0] + sum(slope * _logit(x) for slope, x in zip(line[1:], accuracies, strict=True))
     return 1 / (1 + np.exp(-total))
 
 
-def _drawn(right: np.ndarray, before_shift: Sequence[np.ndarray], of: Any) -> Figure:
+def _with_interval(right: np.ndarray, before_shift: Sequence[np.ndarray], of: Any) -> Figure:
     """A function of accuracies, with the interval that they give it under Jeffreys' prior."""
     rng = np.random.default_rng(0)
     shifted, *others = ((each.sum() + 0.5, len(each) - each.sum() + 0.5) for each in (right, *before_shift))

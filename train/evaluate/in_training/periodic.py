@@ -85,7 +85,7 @@ class Periodic:
             self._sets = [open_set(task) for task in config.tasks]
         can_retrieve = not self._dataset.endswith(".tar") and has_index(Storage(self._dataset))
         self._wants_held_out = "retrieval" in names and can_retrieve
-        fit = {each.name for what in self._sets for each in self._evaluators if not self._why_not(each, what)}
+        fit = {each.name for what in self._sets for each in self._evaluators if not self._refusal(each, what)}
         fit |= {"retrieval"} if self._wants_held_out else set()
         idle = [name for name in config.evaluators if name not in fit]
         if self._processes.rank == 0 and (idle or not fit):
@@ -111,10 +111,10 @@ class Periodic:
         Raises:
             Exception: what ends a run: another process has failed, or the log cannot be written.
         """
-        with self._as_examined():
+        with self._set_up_for_examining():
             encoder = Encoder(self._clip, str(self._processes.device), BATCH)
             encoder.autocast = True
-            team = Team(encoder, self._processes, self._asked_to_stop, self._dataset, self._in_shards)
+            team = Team(encoder, self._processes, self._is_asked_to_stop, self._dataset, self._in_shards)
             rows: list[Row] = []
             failures: list[dict[str, str]] = []
             was_stopped = False
@@ -138,14 +138,14 @@ class Periodic:
                 where = f"{failure['dataset']} {failure['task']}"
                 print(f"step {step}: {where} was not examined: {failure['error']}", file=sys.stderr, flush=True)
 
-    def _asked_to_stop(self) -> bool:
+    def _is_asked_to_stop(self) -> bool:
         return self._stop.asked
 
     def _rows(self, features: TeamFeatures, failures: list[dict[str, str]]) -> Iterator[Row]:
         shared: dict[str, Any] = {"seed": 0, "sets": self._sets}
         for what in self._sets:
             for each in self._evaluators:
-                if self._why_not(each, what):
+                if self._refusal(each, what):
                     continue
                 try:
                     yield each.module.evaluate(View(each.name, what, features, each.options, shared))
@@ -168,11 +168,11 @@ class Periodic:
             raise error
         failures.append({"dataset": dataset, "task": task, "error": sentence(error)})
 
-    def _why_not(self, evaluator: Evaluator, what: ImageSet) -> str:
+    def _refusal(self, evaluator: Evaluator, what: ImageSet) -> str:
         return evaluator.module.refuses(what, {"seed": 0, "sets": self._sets})
 
     @contextlib.contextmanager
-    def _as_examined(self) -> Iterator[None]:
+    def _set_up_for_examining(self) -> Iterator[None]:
         """Have the model, while the block runs, as `wit eval` would have it: its average weights, no dropout,
         nothing compiled.
         """

@@ -110,14 +110,14 @@ class Team:
         batches = [request.items[first : first + BATCH] for first in range(0, len(request.items), BATCH)]
         count, rank = self.processes.count, self.processes.rank
         own_batches = batches[rank::count]
-        encoded = self._encoded(request.kind, own_batches, -(-len(batches) // count))
+        encoded = self._encode_batches(request.kind, own_batches, -(-len(batches) // count))
         for _ in range(0, len(batches), count):
-            answers = self.processes.gather(None if self._asked_to_stop() else self._next(encoded))
+            answers = self.processes.gather(None if self._asked_to_stop() else self._next_part(encoded))
             yield answers
             if any(not isinstance(answer, _Part) for answer in answers):
                 return
 
-    def _next(self, encoded: Iterator[_Part]) -> _Part | str:
+    def _next_part(self, encoded: Iterator[_Part]) -> _Part | str:
         try:
             return next(encoded)
         except Exception as error:
@@ -125,7 +125,7 @@ class Team:
                 raise  # the others wait for this process within the model: only the run's end frees them
             return sentence(error)
 
-    def _encoded(self, kind: str, batches: list[list[Any]], rounds: int) -> Iterator[_Part]:
+    def _encode_batches(self, kind: str, batches: list[list[Any]], rounds: int) -> Iterator[_Part]:
         """This process's batches, and as many empty ones as others have more."""
         if kind == "texts":
             for texts in batches:
@@ -134,7 +134,9 @@ class Team:
         else:
             items = [item for batch in batches for item in batch]
             images = (
-                decode_images(items, self.encoder) if kind == "pictures" else self._held_out(np.array(items, np.int64))
+                decode_images(items, self.encoder)
+                if kind == "pictures"
+                else self._held_out_images(np.array(items, np.int64))
             )
             for batch in batches:
                 yield self._towers(list(islice(images, len(batch))))
@@ -159,7 +161,7 @@ class Team:
                 self.encoder.towers(torch.zeros(1, 3, self.encoder.clip.image_size, self.encoder.clip.image_size))
         return _Part(np.empty(0, bool), empty, empty)
 
-    def _held_out(self, rows: np.ndarray) -> Iterator[Tensor | None]:
+    def _held_out_images(self, rows: np.ndarray) -> Iterator[Tensor | None]:
         storage = Storage(self.dataset)
         if self._index is None:
             self._index = read_index(storage, "heldout")

@@ -140,7 +140,7 @@ def table(rows: Sequence[Row]) -> str:
     """Return aligned text, a line a figure; below it what was passed over."""
     lines = [_HEAD, *(cells(row, name, figure) for row in rows for name, figure in row.figures.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    text = ["  ".join(_align(line, widths)).rstrip() for line in lines]
     return "\n".join([*text, *remarks(rows)]) + "\n"
 
 
@@ -148,8 +148,8 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return a table of Markdown; below it what was passed over."""
     lines = [_HEAD, tuple("---" for _ in _HEAD)]
     lines += [cells(row, name, figure) for row in rows for name, figure in row.figures.items()]
-    text = "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
-    return "\n".join([text, "", *(f"- {_plain(remark)}" for remark in remarks(rows))]) + "\n"
+    text = "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+    return "\n".join([text, "", *(f"- {_escape(remark)}" for remark in remarks(rows))]) + "\n"
 
 
 def cells(row: Row, name: str, figure: Figure) -> tuple[str, ...]:
@@ -180,12 +180,12 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     return [clean(remark) for remark in dict.fromkeys(lines)]
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _align(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Words to the left, numbers to the right."""
     words = [cell.ljust(width) for cell, width in zip(line[:3], widths[:3], strict=True)]
     return words + [cell.rjust(width) for cell, width in zip(line[3:], widths[3:], strict=True)]
 
 
-def _plain(text: str) -> str:
+def _escape(text: str) -> str:
     """A text within a line of Markdown."""
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in " ".join(text.split())) or " "

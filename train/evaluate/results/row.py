@@ -147,15 +147,15 @@ def mean_share(right: np.ndarray, labels: np.ndarray, chance: float | None) -> F
 
 def mean(values: np.ndarray, chance: float | None, unit: Unit = "number") -> Figure:
     """Return a mean, with the interval of a bootstrap over the values."""
-    return _bootstrapped(values, np.mean, chance, unit)
+    return _bootstrap(values, np.mean, chance, unit)
 
 
 def median(values: np.ndarray, chance: float | None, unit: Unit = "rank") -> Figure:
     """Return a median, with the interval of a bootstrap over the values."""
-    return _bootstrapped(values, np.median, chance, unit)
+    return _bootstrap(values, np.median, chance, unit)
 
 
-def _bootstrapped(values: np.ndarray, of: Any, chance: float | None, unit: Unit) -> Figure:
+def _bootstrap(values: np.ndarray, of: Any, chance: float | None, unit: Unit) -> Figure:
     n = len(values)
     if not n:
         return Figure(None, 0, chance, unit=unit)

@@ -45,7 +45,7 @@ def pairs_of(path: Path, raw: Any) -> ImageSet:
             name = entry[key]
             if name not in places:
                 places[name] = len(pictures)
-                pictures.append(Picture(name, _found(path.parent, name)))
+                pictures.append(Picture(name, _find_image(path.parent, name)))
             images.append(places[name])
         captions = [" ".join(entry[key].split()) for key in form[1]]
         kind = next((str(entry[key]) for key in ("kind", "tag", "relation_name") if entry.get(key)), path.stem)
@@ -61,7 +61,7 @@ def pairs_of(path: Path, raw: Any) -> ImageSet:
     return ImageSet(path.stem, path, {"test": Split(pictures)}, pairs=asked, notes=notes)
 
 
-def _found(folder: Path, name: str) -> Path:
+def _find_image(folder: Path, name: str) -> Path:
     """An image beside the file or in one of its usual folders."""
     for place in (folder / name, folder / "images" / name, folder / "val2017" / name):
         if place.is_file():

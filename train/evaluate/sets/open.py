@@ -28,7 +28,7 @@ def open_set(location: str | Path) -> ImageSet:
     if not path.exists():
         raise SetError(f"there is no evaluation set {location}")
     if path.is_file():
-        return _of_file(path)
+        return _open_file(path)
     if parts := split_folders(path):
         if any(part.glob("*.tar") for part in parts.values()) and any(parts["test"].glob("*.tar")):
             return webdataset(path, parts)
@@ -40,11 +40,11 @@ def open_set(location: str | Path) -> ImageSet:
         tables = [file for file in files if file.suffix.lower() in kinds and file.stem != "hierarchy"]
         labelled = [file for file in tables if file.stem.lower() in _TABLES]
         if labelled or (tables and not subfolders(path)) or (len(tables) == 1 and kinds == {".json"}):
-            return _of_file((labelled or tables)[0])
+            return _open_file((labelled or tables)[0])
     return class_folders(path, {"test": path})
 
 
-def _of_file(path: Path) -> ImageSet:
+def _open_file(path: Path) -> ImageSet:
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return table_set(path)

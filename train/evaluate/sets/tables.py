@@ -70,13 +70,15 @@ def table_set(path: Path) -> ImageSet:
     chosen = {part: [row for row in rows if not split or _split_of(row[split], path) == part] for part in sorted(parts)}
     notes: list[str] = []
     if caption is not None and label is None:
-        splits = {part: _captioned(path, part_rows, where, caption, notes) for part, part_rows in chosen.items()}
+        splits = {
+            part: _split_with_captions(path, part_rows, where, caption, notes) for part, part_rows in chosen.items()
+        }
         if not len(splits["test"]):
             raise SetError(f"{path} has no image with a caption")
         return ImageSet(name, path, splits, notes=notes)
     others = [column for column in columns if column not in {where, label, split}]
     if label is None:
-        splits = {part: _attributed(path, part_rows, where, others) for part, part_rows in chosen.items()}
+        splits = {part: _split_with_attributes(path, part_rows, where, others) for part, part_rows in chosen.items()}
         return ImageSet(name, path, splits)
     if missing := sum(not row[label].strip() for row in rows):
         raise SetError(f"{path} has {missing} rows without a {label}; label them, or take them out")
@@ -85,7 +87,10 @@ def table_set(path: Path) -> ImageSet:
         labels.sort()
     classes = class_names(path.parent, labels)
     templates, source = templates_of(path.parent, name)
-    splits = {part: _attributed(path, part_rows, where, others, label, labels) for part, part_rows in chosen.items()}
+    splits = {
+        part: _split_with_attributes(path, part_rows, where, others, label, labels)
+        for part, part_rows in chosen.items()
+    }
     notes = checked_classes(classes, path) + empty_classes(splits["test"].labels, classes)
     return ImageSet(name, path, splits, classes, templates, source, notes=notes)
 
@@ -140,7 +145,7 @@ def _picture(path: Path, name: str) -> Picture:
     return Picture(name, path.parent / name)
 
 
-def _attributed(
+def _split_with_attributes(
     path: Path,
     rows: list[dict[str, str]],
     where: str,
@@ -154,7 +159,7 @@ def _attributed(
     return Split([_picture(path, row[where].strip()) for row in rows], label_numbers, columns=columns)
 
 
-def _captioned(path: Path, rows: list[dict[str, str]], where: str, caption: str, notes: list[str]) -> Split:
+def _split_with_captions(path: Path, rows: list[dict[str, str]], where: str, caption: str, notes: list[str]) -> Split:
     captions: dict[str, list[str]] = {}
     for row in rows:
         captions.setdefault(row[where].strip(), []).append(row[caption].strip())

@@ -32,9 +32,9 @@ def templates_of(folder: Path, set_name: str) -> tuple[list[str], str]:
     for file in OWN:
         if (folder / file).is_file():
             return read_templates(folder / file), file
-    known = _of_clip_benchmark("en_zeroshot_classification_templates.json").get(_known_name(set_name))
+    known = _read_clip_benchmark("en_zeroshot_classification_templates.json").get(_clip_benchmark_name(set_name))
     if isinstance(known, list) and all(isinstance(line, str) and _PLACE.search(line) for line in known):
-        return known, f"clip-benchmark's for {_known_name(set_name)}"
+        return known, f"clip-benchmark's for {_clip_benchmark_name(set_name)}"
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES], IMAGENET
@@ -50,7 +50,7 @@ def read_templates(path: Path) -> list[str]:
 
 def classes_of(set_name: str) -> list[str] | None:
     """Return the class names that the package clip-benchmark has for a set of this name; None without it."""
-    known = _of_clip_benchmark("en_classnames.json").get(_known_name(set_name))
+    known = _read_clip_benchmark("en_classnames.json").get(_clip_benchmark_name(set_name))
     return known if isinstance(known, list) else None
 
 
@@ -69,14 +69,14 @@ def read_text(path: Path) -> str:
         raise SetError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _known_name(set_name: str) -> str:
+def _clip_benchmark_name(set_name: str) -> str:
     """A set's name as clip-benchmark knows it: `wds_vtab-cifar10_test` of DataComp is `cifar10`."""
     plain = set_name.lower().removeprefix("wds_").removesuffix("_test").replace("-", "_")
     return plain.removeprefix("vtab_").removeprefix("fairness_")
 
 
 @cache
-def _of_clip_benchmark(file: str) -> dict[str, Any]:
+def _read_clip_benchmark(file: str) -> dict[str, Any]:
     spec = find_spec("clip_benchmark")
     folders: Sequence[str] = (spec.submodule_search_locations or []) if spec is not None else []
     for folder in folders:

@@ -49,7 +49,7 @@ def webdataset(root: Path, parts: Mapping[str, Path]) -> ImageSet:
         kind = "multilabel" if "npy" in first and "cls" not in first else kind
     notes: list[str] = []
     if kind == "retrieval":
-        splits = {split: _captioned(samples, notes) for split, samples in samples_of.items()}
+        splits = {split: _split_with_captions(samples, notes) for split, samples in samples_of.items()}
         if not len(splits["test"]):
             raise SetError(f"{parts['test']} has no image with a caption: its samples need KEY.txt, a caption a line")
         return ImageSet(name, root, splits, notes=notes)
@@ -67,7 +67,7 @@ def webdataset(root: Path, parts: Mapping[str, Path]) -> ImageSet:
     if kind == "multilabel":
         splits = {split: _multilabel(samples, len(classes), root) for split, samples in samples_of.items()}
     else:
-        splits = {split: _labelled(samples, classes, root, fields) for split, samples in samples_of.items()}
+        splits = {split: _split_with_labels(samples, classes, root, fields) for split, samples in samples_of.items()}
     templates, source = templates_of(root, name)
     notes = checked_classes(classes, file or root) + empty_classes(splits["test"].labels, classes)
     return ImageSet(name, root, splits, classes, templates, source, notes=notes)
@@ -121,7 +121,7 @@ def _samples(tars: list[Path]) -> Iterator[tuple[Picture, dict[str, bytes]]]:
 Samples = list[tuple[Picture, dict[str, bytes]]]
 
 
-def _labelled(samples: Samples, classes: list[str], root: Path, fields: Sequence[str]) -> Split:
+def _split_with_labels(samples: Samples, classes: list[str], root: Path, fields: Sequence[str]) -> Split:
     labels = []
     for picture, parts in samples:
         text = parts.get("cls", b"").decode("utf-8", "replace").strip()
@@ -182,7 +182,7 @@ def _multilabel(samples: Samples, classes: int, root: Path) -> Split:
     return Split([picture for picture, _ in samples], np.stack(labels))
 
 
-def _captioned(samples: Samples, notes: list[str]) -> Split:
+def _split_with_captions(samples: Samples, notes: list[str]) -> Split:
     pictures, captions = [], []
     for picture, parts in samples:
         lines = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
