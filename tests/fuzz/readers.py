@@ -26,6 +26,7 @@ from crawl.pages.srcset import image_sources
 from crawl.web.connection import OddHeadError, put_right
 from crawl.web.rules import robots, tdm
 from crawl.wishes import MAX_CHARS, content_signal, content_usage, refuses
+from dataset.images import ImageError, decode, read
 from dataset.layout import INDEX
 from dataset.ledger.commits import MANIFEST, Commit, RecordError, read_manifest
 from dataset.store.storage import OutsideError, Storage
@@ -43,6 +44,7 @@ from train.models import foreign_config
 
 _CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
 _LIMIT = 2**20  # of a body
+_PIXELS = 2**22  # of an image
 
 
 def _extract(data: bytes, file: Path) -> None:
@@ -91,6 +93,15 @@ def _tar(data: bytes, file: Path) -> None:
 def _image(data: bytes, file: Path) -> None:
     result = ingest(data, ImageConfig(), lambda thumbnail: (bytes(32), 100), lambda body, pdq: None)
     assert isinstance(result, (Ingested, RefusedBody))
+
+
+def _boxes(data: bytes, file: Path) -> None:
+    """A HEIC or AVIF that is decoded has the pixels that were said of it, whatever its parts say."""
+    with contextlib.suppress(ImageError):
+        image = read(data, _PIXELS)
+        pixels = decode(image)
+        assert pixels.shape[:2] == (image.height, image.width), pixels.shape
+    _image(data, file)
 
 
 def _page(data: bytes, file: Path) -> None:
@@ -243,6 +254,7 @@ READERS: dict[str, Callable[[bytes, Path], None]] = {
     "table": _extract,
     "tar": _tar,
     "image": _image,
+    "boxes": _boxes,
     "page": _page,
     "srcset": _srcset,
     "robots": _robots,

@@ -31,6 +31,8 @@ from dataset.ledger.commits import Commit, FileRef
 from dataset.schema import SHARD_INDEX
 from dataset.tables import to_parquet
 from tests.crawl.hostile_wishes import license_of
+from tests.dataset.images.boxes import frames, overlay
+from tests.dataset.images.files import HEIC
 from train.evaluate.results.row import Figure, Row
 
 PAGE = b"""<!doctype html><html lang=en><head><meta charset=utf-8><base href=/b/><title>t</title>
@@ -213,6 +215,7 @@ def seeds() -> dict[str, list[bytes]]:
             *(_image(kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "AVIF")),
             *(_image("PNG", mode) for mode in ("P", "LA", "RGBA", "1")),
         ],
+        "boxes": [HEIC, _image("AVIF"), _image("AVIF", "RGBA"), frames(3), overlay(2, 2)],
         "page": [PAGE, PAGE.decode().encode("utf-16"), PAGE.replace(b"utf-8", b"shift_jis")],
         "srcset": [b"a.jpg 1x, b.jpg 2.5x, c(1,2).jpg 100w 50h, data:,x 1e3x", b"a,b ,c, ( d), e"],
         "robots": [_ROBOTS],

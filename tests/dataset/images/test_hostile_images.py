@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset.images import FORMATS, ImageError, heif, read
+from dataset.images import FORMATS, ImageError, read
+from dataset.images.heif_items import check_items
+from tests.dataset.images.boxes import boxed, frames, overlay
 from tests.dataset.images.files import (
     AVIF,
     BODIES,
@@ -61,10 +63,6 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(kind: str) -> None:
     assert str(refusal(body, 48 * 64 - 1)) == "64 x 48"
 
 
-def boxed(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(content), kind) + content
-
-
 def places(items: int, pieces: int, length: int, version: int = 1) -> bytes:
     """An `iloc` box: of each item as many pieces of the file's beginning."""
     wide = 4 if version == 2 else 2
@@ -83,6 +81,7 @@ def places(items: int, pieces: int, length: int, version: int = 1) -> bytes:
         (places(1, 4_000, 100), "pieces of items"),
         (places(30, 30, 2**20), "bytes of items"),  # each is copied
         (places(60, 1, 0), None),  # all of a small file
+        (places(64, 1, 100_000), None),  # the equal tiles of a grid, which encoders store once
         (places(900, 1, 1_000), None),
         (boxed(b"iinf", bytes(2**17 + 1)), "bytes of iinf"),  # by which items are made, too
         (boxed(b"iref", bytes(20_000)) * 2, "bytes of iref"),
@@ -96,9 +95,37 @@ def test_an_image_of_thousands_of_items_is_not_given_to_a_decoder(
     meta = boxed(b"meta", bytes(4) + named)
     box = {b"meta": meta, b"moov": boxed(b"moov", meta), b"trak": boxed(b"moov", boxed(b"trak", meta))}[kind]
     if words is None:
-        heif._check_items(body + box)
+        check_items(body + box, MOST)
     else:
         assert words in str(refusal(body + box))
+
+
+def test_frames_that_are_not_shown_are_counted_before_one_is_decoded() -> None:
+    """A hundred frames of 62 million pixels are 80 KB, and take 15 s of CPU."""
+    assert shown(frames(4), 64 * 64).shape == (64, 64, 3)
+    words = "to show one of its parts costs as much as 69,632 pixels of AV1, more than 16 times 4,096"
+    assert str(refusal(frames(17), 64 * 64)) == words
+    assert "more than 10,000 units of AV1" in str(refusal(frames(6_000)))
+    assert str(refusal(frames(1, 512, 64), 64 * 64)) == "512 x 512"  # whatever its container says
+
+
+@pytest.mark.parametrize(("count", "deep", "is_too_much"), [(2, 1, False), (3, 1, True), (1, 2, False), (1, 3, True)])
+def test_an_image_made_of_one_time_and_again_counts_each_time(count: int, deep: int, is_too_much: bool) -> None:
+    """Twenty times the same 62 million pixels are 39 KB, and take 22 s of CPU."""
+    body, pixels = overlay(count, deep), 64 * 64  # of which its container shows 64 x 48
+    if is_too_much:
+        with pytest.raises(ImageError, match="to show one of its parts costs as much"):
+            check_items(body, pixels)
+    else:
+        check_items(body, pixels)
+
+
+def test_whatever_a_box_says_of_items_is_no_error_of_ours() -> None:
+    for body in (overlay(4, 2), frames(2)):
+        for at in range(body.index(b"meta"), body.rindex(b"mdat")):
+            for value in (0, 1, 127, 255):
+                with suppress(ImageError):
+                    check_items(body[:at] + bytes((value,)) + body[at + 1 :], MOST)
 
 
 @pytest.mark.parametrize("body", [HEIC, AVIF], ids=["HEIC", "AVIF"])
@@ -108,7 +135,7 @@ def test_boxes_in_boxes_in_boxes_are_looked_at_as_deep_as_a_decoder_looks(
 ) -> None:
     deep = 5_000
     nested = b"".join(struct.pack(">I4s", 8 * (deep - level), kinds[level % 2]) for level in range(deep))
-    heif._check_items(body + nested)
+    check_items(body + nested, MOST)
     with suppress(ImageError):  # what a decoder says of them
         assert shown(body + nested, 48 * 64).shape == (48, 64, 3)
 
