@@ -98,3 +98,14 @@ def test_no_room_has_more_than_a_dozen_modules() -> None:
     rooms = [folder for room in (*ALLOWED, "bench", "demo") for folder in (ROOT / room, *(ROOT / room).rglob("*/"))]
     modules = {room: [path for path in room.glob("*.py") if path.name != "__init__.py"] for room in rooms}
     assert {str(room.relative_to(ROOT)) for room, inside in modules.items() if len(inside) > 12} <= MANY
+
+
+def test_what_a_stage_runs_fits_on_a_screen() -> None:
+    trees = [(path, ast.parse(path.read_text())) for path in (ROOT / "pipeline/stages").rglob("*.py")]
+    runs = {
+        str(path.relative_to(ROOT)): node.end_lineno - node.lineno + 1
+        for path, tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "run" and node.end_lineno
+    }
+    assert len(runs) > 10 and {path: lines for path, lines in runs.items() if lines > 50} == {}

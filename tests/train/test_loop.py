@@ -25,9 +25,6 @@ from train.loop import TrainingError, train
 from train.loss import softmax_loss
 from train.schedule import learning_rate
 
-CHECKPOINT = (".metadata", "__0_0.distcp", "checkpoint.json")
-
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 

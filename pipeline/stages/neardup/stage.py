@@ -177,19 +177,12 @@ def run(run: Run) -> None:
         hashes = files_of_each(run.map(hash_, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
     keyed = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
     mapped = run.map(map_, keyed, IMAGES_TABLE, each=hashes)
-    scattered = mapped + run.do(
-        against,
-        [
-            Task(
-                against.name,
-                number,
-                {},
-                {**keyed, **there.options, "number": len(run.partitions) + number},
-                hints=there.hints,
-            )
-            for number, there in enumerate(earlier_partitions(run.config))
-        ],
-    )
+    number = len(run.partitions)  # those of other datasets come behind
+    earlier = [
+        Task(against.name, place, {}, {**keyed, **there.options, "number": number + place}, hints=there.hints)
+        for place, there in enumerate(earlier_partitions(run.config))
+    ]
+    scattered = mapped + run.do(against, earlier)
     by_look = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     compared = run.reduce(edges, {**config, **by_look}, {"keys": [exchange(run, scattered, "keys")]})
     connected = CONNECTING.run(run, compared, by_look["buckets"])
@@ -198,13 +191,8 @@ def run(run: Run) -> None:
     by_component = {"buckets": bucket_count(sum(commit.counts["images"] for commit in named), ROWS_PER_BUCKET)}
     nodes_of = [Input(commit.files["nodes"]) for commit in scattered]  # then of datasets: as locators go
     tasks = [
-        Task(
-            members.name,
-            bucket_number,
-            {"nodes": (nodes_of[bucket_number],), "components": labelled.bucket(bucket_number)},
-            by_component,
-        )
-        for bucket_number in labelled.buckets
+        Task(members.name, place, {"nodes": (nodes_of[place],), "components": labelled.bucket(place)}, by_component)
+        for place in labelled.buckets
     ]
     gathered = run.do(members, tasks)
     clustered = run.reduce(clusters, config, {"members": [exchange(run, gathered, "members")]})

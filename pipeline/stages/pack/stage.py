@@ -17,7 +17,7 @@ from dataset.ids import checksum, order_hash
 from dataset.images import open_stored
 from dataset.layout import INDEX_PARTS
 from dataset.layout import QUERIES as QUERIES_NAME
-from dataset.ledger.commits import FileRef
+from dataset.ledger.commits import Commit, FileRef
 from dataset.query import sql
 from dataset.schema import FACES, IMAGES, PAIRS, QUERIES, QUERY_COUNTS, SAMPLES, SHARD_INDEX
 from dataset.tables import to_parquet
@@ -29,7 +29,7 @@ from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchanges import gathering
 from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange, fold_tables, in_two_steps
-from pipeline.engine.phase import Context, Result, Task, all_files, phase
+from pipeline.engine.phase import Context, Inputs, Result, Task, all_files, phase
 from pipeline.engine.run import Run
 from pipeline.engine.temporary_phases import forget
 from pipeline.engine.verdicts import ConservationError, alive_rows
@@ -224,73 +224,80 @@ def repeats_warning(pairs: int, captions: int) -> str | None:
 
 def run(run: Run) -> None:
     """Split, sort into shards, write, index."""
-    config = run.config.pack
-    seed = {"seed": run.config.seed}
     held, captions, returned = split.run(run)
     if words := repeats_warning(run.alive, captions):
         run.warn(PACK.name, words)
-    shard_counts = [bucket_count(rows, config.samples_per_shard) for rows in (run.alive - held, held)]
+    shard_counts = [bucket_count(rows, run.config.pack.samples_per_shard) for rows in (run.alive - held, held)]
+    packed = _write_shards(run, shard_counts, [{"heldout": returned.bucket(each.number)} for each in run.partitions])
+    forget(run.storage, PACK)
+    written = sum(commit.counts["rows"] for commit in packed)
+    if written != run.alive:
+        raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
+    _write_index(run, packed)
+    run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
+    run.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
+
+
+def _write_shards(run: Run, shard_counts: Sequence[int], heldout: Sequence[Mapping[str, Inputs]]) -> list[Commit]:
+    """Bring the pairs and their images to their shards, and write these: first those of train, then the held-out ones.
+
+    Args:
+        shard_counts: how many shards there are of train, and of held-out pairs.
+        heldout: inputs for each partition: which of its pairs are held out.
+    """
+    dealt = {"seed": run.config.seed, "shards": shard_counts}
     faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
-    dealt = {**seed, "shards": shard_counts}
-    heldout = [{"heldout": returned.bucket(partition.number)} for partition in run.partitions]
     faced = {"min_face_score": faces.min_score} if looked else {}
     together = images.group_size(sum(shard_counts)) if len(run.partitions) > gathering.MERGED_FILES else 1
     grouped = {"together": together} if together > 1 else {}
     scattered = run.map(map_, {**dealt, **faced, **grouped}, IMAGES_TABLE, *looked, each=heldout)
     image_bytes = sum(commit.counts["image_bytes"] for commit in scattered)
     if together == 1:
-        moved = [exchange(run, scattered, "rows")] * sum(shard_counts)
+        rows = [exchange(run, scattered, "rows")] * sum(shard_counts)
     else:
         groups = -(-sum(shard_counts) // together)
-        moved = in_two_steps(run, by_shard, scattered, "rows", groups, gathering.MERGED_FILES)
-    blurring: dict[str, Any] = {"blur_faces": bool(looked) and faces.action == "blur"}
-    if blurring["blur_faces"]:
-        blurring |= options(run.config.store, "store_format", "quality")
+        rows = in_two_steps(run, by_shard, scattered, "rows", groups, gathering.MERGED_FILES)
     ending = {"jpeg": "jpg", "webp": "webp"}[run.config.store.store_format]
-    names = [(f"{TRAIN}-{n:05d}.tar", TRAIN) for n in range(shard_counts[0])]
-    names += [(f"{HELDOUT}-{n:05d}.tar", HELDOUT) for n in range(shard_counts[1])]
-    packed = run.do(
+    written_as: dict[str, Any] = {"ending": ending, "blur_faces": bool(looked) and faces.action == "blur"}
+    if written_as["blur_faces"]:
+        written_as |= options(run.config.store, "store_format", "quality")
+    names = [
+        (split_name, n) for split_name, count in zip((TRAIN, HELDOUT), shard_counts, strict=True) for n in range(count)
+    ]
+    tasks = [
+        Task(
+            shard.name,
+            number,
+            {"rows": rows[number // together].bucket(number)},
+            {"shard": f"{split_name}-{n:05d}.tar", "split": split_name, **written_as},
+        )
+        for number, (split_name, n) in enumerate(names)
+    ]
+    return run.do(
         shard,
-        [
-            Task(
-                shard.name,
-                number,
-                {"rows": moved[number // together].bucket(number)},
-                {"shard": name, "split": split_name, "ending": ending, **blurring},
-            )
-            for number, (name, split_name) in enumerate(names)
-        ],
+        tasks,
         rows=run.alive,
         prepare=lambda tasks: images.move_images(run, tasks, dealt, heldout, image_bytes),
     )
-    forget(run.storage, PACK)
-    written = sum(commit.counts["rows"] for commit in packed)
-    if written != run.alive:
-        raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
-    shards_per_part = max(1, SAMPLES_PER_PART // config.samples_per_shard)
+
+
+def _write_index(run: Run, packed: Sequence[Commit]) -> None:
+    """Write the index of the shards, the query list with its counts and the lookup; delete what an earlier run left."""
+    shards_per_part = max(1, SAMPLES_PER_PART // run.config.pack.samples_per_shard)
     parts = [packed[first : first + shards_per_part] for first in range(0, len(packed), shards_per_part)]
     tasks = [Task(index.name, number, {"samples": all_files(part, "samples")}, {}) for number, part in enumerate(parts)]
-    indexed = run.do(index, tasks, rows=written)
-    counted = run.one(
-        queries,
-        Task(
-            queries.name,
-            0,
-            {
-                "kept": fold_tables(run, indexed, "kept"),
-                "queries": (run.artifacts.take(QUERY_LIST),),
-                "counts": (run.artifacts.take(MATCHED_COUNTS),),
-            },
-            {},
-        ),
-    )
+    indexed = run.do(index, tasks, rows=run.alive)
+    inputs = {
+        "kept": fold_tables(run, indexed, "kept"),
+        "queries": (run.artifacts.take(QUERY_LIST),),
+        "counts": (run.artifacts.take(MATCHED_COUNTS),),
+    }
+    counted = run.one(queries, Task(queries.name, 0, inputs, {}))
     lookup.run(run, packed, shards_per_part)
     _publish(run, counted.files["queries"], QUERIES_NAME)
     there = {info.name for folder in (FOLDER, INDEX_PARTS) for info in run.storage.list(folder)}
     written_names = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}
     run.storage.delete(sorted(there - written_names))
-    run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
-    run.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
 
 
 def _publish(run: Run, file: FileRef, name: str) -> None:

@@ -13,8 +13,6 @@ from dataset.store.faults import WorkerStartError
 from pipeline.workers import private_ray
 from pipeline.workers.private_ray import PrivateRay
 
-VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
-
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
