@@ -80,5 +80,5 @@ def order_hash(pair_ids: pa.Array | pa.ChunkedArray, seed: int) -> np.ndarray:
 
 
 def checksum(data: bytes | memoryview | pa.Buffer) -> str:
-    """Return content checksum of a file: XXH3, 128 bits, hexadecimal."""
+    """Return the checksum of a file's content: XXH3, 128 bits, hexadecimal."""
     return xxhash.xxh3_128_hexdigest(memoryview(data))

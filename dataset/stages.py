@@ -39,7 +39,7 @@ class Table:
 
     @property
     def view(self) -> str:
-        """What a question calls it."""
+        """The name by which a question asks for it."""
         return self.name if self.is_public else f"_{self.name}"
 
 

@@ -49,7 +49,7 @@ class TrainConfig:
     """The dataset's URL: a directory or bucket prefix with `shards/index`, or with anyone's WebDataset tars; or
     the tars' own, such as `s3://bucket/{00000..00099}.tar`."""
     name: str = "clip"
-    """The run's name; it lies in DATASET/runs/NAME unless told otherwise."""
+    """The run's name; it lies in DATASET/runs/NAME unless `--out` names another place."""
     seed: int = 0
     """Seeds the initial weights, the data order and the crops."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -107,7 +107,7 @@ OLD_KEYS: Mapping[str, str] = {
     "evaluate_every": "evaluation.every",
     "log_every": "log.every",
 }
-"""The keys of configs of before there were sections, and where each stands now. They mean the same as ever."""
+"""The keys of configs that are older than the sections, and where each stands now. They mean the same as ever."""
 
 
 def place_of(key: str) -> str:

@@ -44,7 +44,7 @@ PRECISION = 0.9
 """Where a threshold is proposed; DataComp compares detectors there (Gadre et al. 2023), on pairs judged by people."""
 EXAMINED = 1_000
 LOG_EVERY = 100
-"""Steps."""
+"""Steps between two lines of progress."""
 PREFETCH = 4
 """Batches that each worker has ready or under way."""
 NETWORKS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = "failures"
 EXIT_SECONDS = 5.0
-"""What a process that failed has to end by itself, once its main thread is done."""
+"""How long a process that failed has to end by itself, once its main thread is done."""
 _LONGEST = 300
 _LOST = re.compile(r"DataLoader worker|DataLoader timed out|CUDA error: (?!device-side assert)")
 """What torch says, as a RuntimeError, of a reader of samples that was killed, and of a device that failed; an assertion
@@ -86,7 +86,7 @@ def shared_memory_hint() -> str:
 
 
 def lost_peer(error: BaseException) -> bool:
-    """Return whether a collective failed, as it does where another process has."""
+    """Return whether an error is that of a failed collective, as every process has it when one of them fails."""
     return _LOST_PEER.search(str(error)) is not None
 
 

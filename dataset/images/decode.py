@@ -14,7 +14,8 @@ from dataset.images.encoded import Encoded, ImageError
 from dataset.images.formats import words
 
 SCALES = (8, 4, 2, 1)
-"""How much smaller than it is an image may be decoded. JPEGs alone can be: whole blocks are then never made."""
+"""The factors by which an image may be decoded smaller than it is. Only JPEGs can be: some of their pixels are then
+never made."""
 _STRIP_PIXELS = 2**20  # that are put on white at a time, so that a large image is not in memory four times
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}

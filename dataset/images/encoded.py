@@ -65,12 +65,12 @@ def rows_missing(missing: int, height: int) -> ImageError:
 
 
 def bytes_missing(missing: int, length: int) -> ImageError:
-    """Return the error of an image of whose bytes, as many as it claims, some are not there."""
+    """Return the error of an image that has fewer bytes than it claims, by the number that is missing."""
     return ImageError("image_truncated", f"it ends too early: {missing:,} of {length:,} bytes are missing")
 
 
 def too_many(parts: str, most: int) -> ImageError:
-    """Return the error of an image of more parts than are read of any, none of which may be missing."""
+    """Return the error of an image that has more parts than `most`, the most that are read of any image."""
     return ImageError("image_truncated", f"it has more than {most:,} {parts}, the most that are read of an image")
 
 

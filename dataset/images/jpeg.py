@@ -36,7 +36,7 @@ except ImportError:  # Pillow gives the same pixels, in twice the time
 MAX_SCANS = 100
 """The most scans of one image; encoders write about ten."""
 MAX_SCANNED = 16
-"""How often a config's `max_pixels` may be passed over by all scans of an image together."""
+"""How many times a config's `max_pixels` all scans of an image together may pass over."""
 _MAX_SEGMENTS = 500_000  # before the first scan, and as many behind it: half a second; most of them are comments
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"

@@ -85,8 +85,8 @@ def closed_records(storage: Storage, entry: Mapping[str, Any]) -> ClosedRecords:
 
 
 def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, ClosedRecords]:
-    """Return the records of all closed phases by their phases; none where the manifest names no file of them, or it is
-    large or another than the manifest says, or has records that we do not write: then each phase's own is read.
+    """Return the records of all closed phases by their phases; none where the manifest names no file of them, or where
+    that file is too large, damaged or not of our form: each phase's own file is read then.
     """
     manifest_entry = manifest.get("records")
     if manifest_entry is None or manifest_entry["bytes"] > MOST_BYTES_OF_ALL:

@@ -144,7 +144,7 @@ def records_of(phase: str) -> str:
 
 
 REASON = "reason:"
-"""How the names of a deciding phase's counts begin that say how many rows it dropped for a reason."""
+"""The prefix of those counts of a deciding phase that say how many rows it dropped for each reason."""
 
 
 def dropped_by_reason(commits: Iterable[Commit]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from dataset.stages import Rows, Stage, Table, judging_stages, path, tables
 from dataset.store.storage import Storage
 
 LOST = "is gone, though stages have finished; `wit run` with the same config writes it anew"
-"""What is said of the manifest of a dataset that has been begun."""
+"""What an error says of a manifest that is gone, though the dataset has been begun."""
 
 
 def is_manifest_lost(storage: Storage) -> bool:
@@ -70,7 +70,8 @@ class Committed:
         return self._records_of(phase).at(partition) if phase in self._phases else None
 
     def table_names(self) -> set[str]:
-        """Return what stands where records name Parquet files, of all phases; see `ClosedRecords.table_names`."""
+        """Return the names of the Parquet files that the records of all phases name; see
+        `ClosedRecords.table_names`."""
         return set().union(*(self._records_of(phase).table_names() for phase in self._phases))
 
     def _has(self, phase: str) -> bool:

@@ -2,7 +2,7 @@
 
 A dataset of 10 M rows has some thousand files; to ask the Bloom filters of each whether it has a value takes a request
 or two a file. This table is sorted by a hash of the value, in parts by that hash: two or three requests say where all
-the rows of a value stand. Small datasets have none, nor have those of before: then every file is asked.
+the rows of a value stand. Small datasets have none, nor have those of older versions: then every file is asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HASH_BITS = 40
 opened, no answer changes.
 """
 ENCODINGS = {"hash": "DELTA_BINARY_PACKED"}
-"""4.0 bytes a row with it, 6.3 without."""
+"""Parquet's encoding of each column: 4.0 bytes a row with it, 6.3 without."""
 
 FIRST_HASHES = b"first_hashes"
 """The key of a part's metadata whose value is the first hash of each of its row groups, as little-endian int64."""

@@ -26,9 +26,9 @@ from dataset.store.storage import Storage
 TAIL_BYTES = 2**16
 """What is read of a file's end at once: what DuckDB asks for first, and all of most footers."""
 KEPT_BYTES = 256 * 2**20
-"""So many bytes of files' ends are kept, for the next query over the same files."""
+"""How many bytes of files' ends are kept, for the next query over the same files."""
 FEW, SMALL_BYTES = 8, 8 * 2**20
-"""So many files, of so many bytes each, are read whole where they are all that a question needs of a table."""
+"""Up to so many files, of up to so many bytes each, are read whole where a question needs no others of a table."""
 _READERS = 32
 _MAGIC = b"PAR1"
 _WRITTEN = datetime(2000, 1, 1, tzinfo=UTC)  # any time will do: a committed file never changes

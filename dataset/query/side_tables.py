@@ -20,14 +20,15 @@ SETTINGS = pa.schema([("key", pa.string()), ("value", pa.string())])
 TIMINGS = pa.schema(
     [("phase", pa.string()), ("partitions", pa.int64()), ("rows", pa.int64()), ("seconds", pa.float64())]
 )
-"""A row a phase that a run went through: its tasks, input rows, and seconds by the clock."""
+"""One row for each phase that a run went through: its tasks, input rows, and seconds by the clock."""
 _MOST_LOGS = 200
 _MOST_LOG_BYTES = 4 * 2**20
 _DEEPEST = 20
 
 
 def settings(storage: Storage) -> pa.Table:
-    """Return the config that a dataset keeps, SETTINGS: a row a key, by its dotted name; lists and numbers as JSON."""
+    """Return the config that a dataset keeps, SETTINGS: one row for each key, by its dotted name; lists and numbers as
+    JSON."""
     try:
         return _settings(storage.read("config.yaml"))
     except OSError:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 CHECKED_BYTES = 2 * 2**30
-"""So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
+"""How many bytes of what questions read are held against their checksums, in a second or two; of the rest only the
+lengths are checked."""
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _TAKEN = frozenset(("memory", "temp", "system", "main", "pg_catalog", "information_schema"))

@@ -31,7 +31,7 @@ from dataset.webdataset.shards import FOLDER, Index, build_index, read_index, to
 from dataset.webdataset.tar import DamagedTarError
 
 MOST_NAMES = 1_000_000
-"""That one pattern may mean."""
+"""The most names that one pattern may mean."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d{1,9}))?")
 _MOST_DIGITS, _MOST_BRACES = 12, 20

@@ -1,6 +1,6 @@
 """The index of a dataset's shards: a folder of Parquet parts, read into memory or, if it is large, mapped.
 
-A part is written by a task of its own, so that none has all samples. Datasets of before have one file. What is larger
+A part is written by a task of its own, so that none has all samples. Older versions wrote one file. What is larger
 than MAPPED_SAMPLES is laid out once on each machine as the arrays of `dataset.webdataset.shards.Index`, in a file of
 the temporary folder that all processes map: they share its pages, and none has a copy of its own. That file has 63
 bytes a sample of ours; a process needs no memory for them but what it looks at.

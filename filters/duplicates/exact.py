@@ -127,7 +127,7 @@ def duplicates(keys: pa.Table, config: DedupConfig, against: Sequence[str] = ())
 
     Args:
         keys: URL_KEYS of whole URLs, from any number of partitions, in any order.
-        against: the datasets that `dataset` counts.
+        against: URLs of the datasets that the keys' column `dataset` numbers.
 
     Returns:
         LOCATED_VERDICTS on this run's rows, ordered by locator. Evidence names the row that stays instead, by partition

@@ -26,10 +26,11 @@ from filters.duplicates.stars import edges_schema, larger_first
 KEY = pa.binary(16)
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", KEY)])
 SHARED = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("shared", KEY)])
-"""`shared_captions`: the caption, if it stands on other images, too."""
+"""What `shared_captions` gives: `shared` is the pair's caption if it stands on other images, too, else null."""
 BRIDGES = edges_schema(KEY)
 ROOTED = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("root", KEY)])
-"""`root`: the least caption that the pair's is connected to, if it stands on other images, too."""
+"""What `root_pairs` gives: `root` is the least caption to which a shared one is connected, null where it is not
+shared."""
 MEMBERS = pa.schema([("root", KEY), ("pairs", pa.int64()), ("least", pa.uint64())])
 CHOSEN = pa.schema([("root", KEY)])
 

@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class FacesConfig:
-    """What is done about faces. Nothing is until a detector is named, for none comes with a package."""
+    """What is done about faces. Nothing is done until a detector is named, for no package brings one."""
 
     yunet: str = ""
     """The file of OpenCV's YuNet detector (face_detection_yunet_2023mar.onnx of opencv_zoo): a path or URL."""

@@ -214,7 +214,7 @@ def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
 
 
 def salt_of(stage: str, seed: int) -> int:
-    """Return what the draws of a stage are made with."""
+    """Return the salt of a stage's draws, so that two stages draw independently."""
     return hash64(seed, stage)
 
 

@@ -293,7 +293,7 @@ def _builtin_path(name: str) -> str:
 
 
 def check_all(lists: str | Mapping[str, str]) -> None:
-    """Read the query lists of a run, those that openwit brings excepted, which are known. Raises as `load` does."""
+    """Check that a run's own query lists can be read; those that openwit brings can be. Raises as `load` does."""
     for name in [lists] if isinstance(lists, str) else lists.values():
         if name.startswith("builtin:") and name != IMAGENET_21K:
             _builtin_path(name)

@@ -53,13 +53,14 @@ def _counts(queries: pa.Array, counts: np.ndarray) -> pa.Table:
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return COUNTS with a row a spelling, ordered by it."""
+    """Return COUNTS with one row for each spelling, ordered by it."""
     counts = pa.concat_tables([COUNTS.empty_table(), *tables])
     return sql.run(sql.load("queries/merge"), {"counts": counts}).cast(COUNTS)
 
 
 def fold(tables: Sequence[pa.Table], min_count: int) -> pa.Table:
-    """Return COUNTS with a row a word or bigram, whatever its case; those with less than `min_count` are left out.
+    """Return COUNTS with one row for each word or bigram, whatever its case; those with less than `min_count` are left
+    out.
 
     All spellings of a word must be among the tables.
     """

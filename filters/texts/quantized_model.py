@@ -2,8 +2,8 @@
 
 fastText's own library takes one string a call, unpacks each row of its matrix anew, and fills a table for 30 million
 words when it opens a model of 7,000. This reads the same file (fastText 0.9.2: `fasttext.cc`, `dictionary.cc`,
-`quantmatrix.cc`, `loss.cc`) and does the same sums in the same order. Of other kinds of models it says None, and the
-library is asked.
+`quantmatrix.cc`, `loss.cc`) and does the same sums in the same order. For other kinds of models `read` returns None,
+and the library is asked.
 """
 
 from __future__ import annotations

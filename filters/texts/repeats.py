@@ -236,7 +236,8 @@ def _narrow_by_sites(samples: pa.Table, rows_at_once: int) -> Iterator[pa.Table]
 
 
 def by_sites(samples: pa.Table, rows_at_once: int) -> Iterator[pa.Table]:
-    """Yield the rows of some whole sites after those of others, the sites ascending, in their order of before.
+    """Yield the rows of some whole sites after those of others, the sites ascending, each site's rows in the order
+    given.
 
     Args:
         samples: SAMPLES.

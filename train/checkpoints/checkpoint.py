@@ -49,7 +49,7 @@ BEST = f"{FOLDER}/best"
 _STEP = re.compile(rf"{FOLDER}/step-\d{{8}}")
 ABOUT = "checkpoint.json"
 _LAST_WRITE_SECONDS = 5.0
-"""What a run that fails leaves to the checkpoint that is being written."""
+"""How long a run that fails waits for the checkpoint that is being written."""
 _PIECE_BYTES = 2**24
 _ALL = "state"  # under which all tensors are: DCP logs each name of the first level
 _ABOUT: Mapping[str, type | tuple[type, ...]] = {
@@ -117,9 +117,10 @@ def find(url: str) -> tuple[Storage, str]:
 
 
 def about(run: Storage, name: str) -> dict[str, Any]:
-    """Return what a checkpoint is of: step, score, loss, config (see `train.config.by_place`), index_fingerprint, name,
-    model_config, preprocess, scaler; auto_on, if `micro_batch: auto` found the config's: on how many processes, of what
-    device.
+    """Return what a checkpoint says of itself: step, score, loss, config (see `train.config.by_place`),
+    index_fingerprint, name,
+    model_config, preprocess, scaler; auto_on, the number of processes and the device for which `micro_batch: auto`
+    found the config's, if it did.
 
     Raises:
         ValueError: it is no checkpoint.
@@ -311,7 +312,8 @@ class Checkpoints:
                 raise OSError(f"a checkpoint in {self.run.url} could not be written: {sentence(first)}") from error
 
     def publish(self, name: str, described: dict[str, Any]) -> None:
-        """Let `latest` name a whole checkpoint, and `best` if it is that; delete what is neither kept nor best."""
+        """Have `latest` name a checkpoint that is whole, and `best` if its loss is the least; delete those no longer
+        kept."""
         files = [info.name.rpartition("/")[2] for info in self.run.list(name)]
         described = {**described, "sums": _sums(self.run, name, sorted(set(files) - {ABOUT}))}
         described = json.loads(json.dumps(described))  # as it will be read

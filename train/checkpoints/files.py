@@ -1,4 +1,5 @@
-"""The files of a checkpoint for torch.distributed.checkpoint (DCP), in any storage; a stranger's run nothing."""
+"""The files of a checkpoint for torch.distributed.checkpoint (DCP), in any storage; reading a stranger's runs no
+code."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ _DESCRIPTIONS = {
         "BytesStorageMetadata", "StorageMeta", "_MEM_FORMAT_ENCODING",
     ),
 }  # fmt: skip
-"""What the description of a checkpoint may be made of."""
+"""The classes that a checkpoint's pickled `.metadata` may name; any other is refused before it is imported."""
 
 
 class _Files(FileSystemBase):
@@ -83,7 +84,7 @@ class CheckpointWriter(dcp.FileSystemWriter):
 
 
 class CheckpointReader(dcp.FileSystemReader):
-    """Reads from a run's storage; what a file says is taken for data alone."""
+    """Reads from a run's storage; a file is read as data and cannot name code to run."""
 
     def __init__(self, run: Storage, name: str):
         super().__init__(name)

@@ -27,8 +27,8 @@ class DataConfig:
     flip: float = 0.0
     """The probability that a sample's left and right are exchanged."""
     decode: Literal["cpu", "gpu"] = "cpu"
-    """cpu: the readers decode. gpu: nvJPEG does, through torchvision, and the readers what is no plain JPEG. Never run
-    on a GPU so far."""
+    """cpu: the readers decode every image. gpu: nvJPEG decodes plain JPEGs, through torchvision, and the readers the
+    rest; it was never run on a GPU so far."""
     shuffle: Literal["full", "blocks"] = "full"
     """full: any sample may follow any other, for disks with random access. blocks: a few shards are read at a time, for
     spinning disks and object stores."""
@@ -41,7 +41,7 @@ class DataConfig:
     cache: str = ""
     """A folder of a fast local disk that keeps copies of shards; every process of the machine shares it."""
     cache_bytes: int = 10**12
-    """The most that the copies may take together."""
+    """The most bytes that all copies of shards may take together."""
 
     def __post_init__(self) -> None:
         for key in ("shuffle_shards", "cache_bytes"):

@@ -32,10 +32,10 @@ from train.data.tokenizer import Tokenize, fast
 from train.data.transforms import Augment, draw, image_part
 
 MAX_REPLACEMENTS = 32
-"""A sample whose replacements are all damaged too means that the shards are, not the sample."""
+"""How many replacements are tried for a damaged sample. Where all are damaged, so are the shards, and the run ends."""
 PART = 512
-"""Samples that a reader makes at a time, 77 MB of images of 224 pixels. Of whole batches of 32,768, each reader would
-hold 4.9 GB of shared memory and more, and the first would be long in coming. Fewer where there is less of it."""
+"""Samples that a reader makes at a time: 77 MB of images of 224 × 224 pixels; fewer where there is less shared memory.
+With whole batches of 32,768 each reader would hold 4.9 GB of it and more, and the first would be long in coming."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Batch:
     jpegs: Jpegs | None = None  # images that the GPU is still to decode; their places hold anything until then
 
     def shared(self) -> Batch:
-        """Return the same batch in memory that another process can take over; here, and not on the way, where what goes
-        wrong would be lost.
+        """Return the same batch in memory that another process can take over. It is copied here, and not while it is
+        sent, where an error would be lost.
         """
         return self._map(Tensor.share_memory_)
 
@@ -309,7 +309,8 @@ def read_parts(
     Args:
         reading: what `Samples.fit` said; without it shared memory is taken to be large.
     Raises:
-        DamagedSampleError: a sample cannot be read, and the config says to stop; or its replacements cannot either.
+        DamagedSampleError: a sample cannot be read, and the config says to stop, or none of its replacements can be
+            read.
         OSError: a shard cannot be read.
         RuntimeError: a worker was killed, or none answered within timeout_s.
     """

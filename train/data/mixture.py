@@ -15,7 +15,7 @@ from dataset.webdataset.shards import Index
 from train.data.order import Order
 
 UNITS = 2**20
-"""Weights are kept in whole parts of about their sum over this."""
+"""Weights are rounded to whole numbers that add up to about this."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from train.models.clip import Clip, create_configured
 
 STEPS = 300
 LEARNT = 0.1
-"""A loss this far above what a batch's repeated texts allow is as good as zero."""
+"""A loss at most this far above `loss_floor`, the least that a batch's repeated texts allow, counts as learnt."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from train.distributed.spans import Spans
 
 travels = Spans()
-"""The collectives of this process."""
+"""The time that this process's collectives take on the device."""
 
 
 class Peers:

@@ -83,7 +83,7 @@ class Processes:
 
     @contextlib.contextmanager
     def one_first(self) -> Iterator[None]:
-        """Let the first process alone do what the others then find done."""
+        """Let the first process run the block before the others, which then find its work done."""
         if self.rank:
             self.gather(None)
         try:
@@ -136,7 +136,7 @@ def join_processes(wanted_device: str, run_dir: Storage, timeout_s: float) -> It
 def record_nccl(run_dir: Storage, timeout_s: float) -> None:
     """Have NCCL keep a record of its last collectives, which it writes when one of them takes too long.
 
-    What the environment says already counts. To be called before the processes join.
+    What the environment sets already stays. To be called before the processes join.
     """
     folder = Path(run_dir.path(FOLDER)) if run_dir.local else Path(tempfile.gettempdir())
     for name, value in {

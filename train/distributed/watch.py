@@ -25,7 +25,7 @@ import torch.distributed as dist
 PERIOD_SECONDS = 2.0
 """The longest time between a process's signs of life, and between its looks at those of others."""
 GRACE_SECONDS = 5.0
-"""What a main thread has to fail by itself, and with more to tell, once another process is known to have failed."""
+"""How long a main thread has to fail by itself, with more to tell, once another process is known to have failed."""
 BLAME_SECONDS = 8.0
 """How long a process whose collective failed waits to learn whose fault it was."""
 _PERIODS = 4  # in which nothing is heard of a process, once a collective has failed

@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def default_folder() -> Path:
-    """Return where features are kept unless told otherwise."""
+    """Return the folder that keeps features where none is named: `openwit/features` in XDG_CACHE_HOME or ~/.cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "openwit" / "features"
 

@@ -1,6 +1,7 @@
 """Logistic regression on features, as CLIP's linear probes are fitted (Radford et al. 2021, A.3), by L-BFGS.
 
-Least is the sum of the cross entropies, and λ/2 times the squared weights without the biases: scikit-learn's
+What is minimised is the sum of the cross entropies, and λ/2 times the squared weights without the biases:
+scikit-learn's
 LogisticRegression has C = 1/λ. λ is looked for among 96 logarithmic steps of [1e-6, 1e6], eight a decade: first at each
 second decade, then at half the distance on both sides of the best, until neighbouring steps are reached.
 """
@@ -61,11 +62,11 @@ def fit(
     device: str = "cpu",
     tolerance: float = 1e-7,
 ) -> Probe:
-    """Fit a classifier: on the CPU by scipy's L-BFGS, on a GPU by torch's; the least is the same.
+    """Fit a classifier: on the CPU by scipy's L-BFGS, on a GPU by torch's; the minimum is the same.
 
     Args:
         strength: λ.
-        start: where to begin; the least is the same from anywhere, for there is one.
+        start: where to begin; the objective is convex, so the minimum is the same from anywhere.
         tolerance: the largest gradient of the mean over samples at which it ends; scikit-learn's is 1e-4.
     """
     # The biases are free, so the least is the same about the mean, where L-BFGS reaches it in a tenth of the steps.

@@ -58,8 +58,8 @@ def read(path: str) -> dict[str, str]:
 
 
 def carry(flags: Mapping[str, str]) -> Carried:
-    """Return the config that does what these flags do, and what it cannot do. Raises ValueError for a value that is
-    none.
+    """Return the config that does what these flags do, and what it cannot do. Raises ValueError for a flag's value that
+    cannot be one.
     """
     run = _Run(flags)
     carried = Carried()

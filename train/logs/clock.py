@@ -74,7 +74,7 @@ class Clock:
         given.
 
         Args:
-            flops, peak: of a sample, and of one device in a second.
+            flops: floating-point operations of a sample. peak: those that one device can do in a second.
         """
         seconds = time.monotonic() - self._since
         per_step = seconds / max(1, step - self._step)

@@ -14,7 +14,9 @@ import pytest
 from pipeline.cli import main
 from tests.train import tiny
 from tests.train.test_loop import config_of, quiet
-from train.loop import train
+from train.__main__ import main as train_main
+from train.config import TrainConfig, with_absolute_paths
+from train.loop import TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,6 +49,33 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     assert told[4].endswith(f"there is no task directory {ROOT}/nowhere")
     assert "elsewhere has no shards/index, and no tars" in told[5]
     assert f"{dataset}/shards is neither a run of `wit train`, nor one of its checkpoints" in told[6]
+
+
+def test_one_config_means_the_same_to_wit_train_and_to_python_m_train(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who starts the processes differs; every key that the loop is given is the same, those of the start, too."""
+    given: dict[str, TrainConfig] = {}
+
+    def take(name: str) -> Any:
+        def train(config: TrainConfig, out: str | None) -> None:
+            given[name] = with_absolute_paths(config)
+            raise TrainingError(f"{name} has it")
+
+        return train
+
+    monkeypatch.setattr("pipeline.training.ray_train.train", take("wit"))
+    monkeypatch.setattr("train.__main__.train", take("python"))
+    monkeypatch.setattr("train.__main__.end_after_main_thread", lambda: None)
+    file, changes = tmp_path / "one.yaml", ["--set", "optimizer.beta2=0.9", "--set", "batch_size=8"]
+    sections = {"distributed": {"ranks": [2, 4], "address": "auto", "timeout_s": 30}, "log": {"every": 3}}
+    file.write_text(json.dumps({"dataset": str(dataset), "model": {"name": tiny.MODEL}, **sections}))
+    assert main(["train", str(file), *changes]) == 1
+    assert train_main([str(file), *changes]) == 1
+    assert given["wit"] == given["python"]
+    config = given["wit"]
+    assert (config.distributed.ranks, config.distributed.address, config.log.every) == ((2, 4), "auto", 3)
+    assert (config.optimizer.beta2, config.training.batch_size) == (0.9, 8)
 
 
 @pytest.mark.parametrize("content", ["a: [", "- a", "", "name"])

@@ -20,7 +20,8 @@ __all__ = ["OPTIONS", "evaluate", "refuses"]
 
 
 def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
-    """Return whether a set that has a training part of its own, unless it is asked for."""
+    """Return whether a set has a training part of its own; without one, a probe is fitted only where it is asked
+    for."""
     return "train" in what.splits
 
 

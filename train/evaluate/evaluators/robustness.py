@@ -40,7 +40,7 @@ def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
 
 
 def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
-    """Return whether somebody said what is in-distribution."""
+    """Return whether in-distribution sets were named."""
     return bool(shared.get("in_distribution"))
 
 

@@ -1,4 +1,4 @@
-"""Examines the model every `evaluate_every` steps of a run, by the same evaluators as `wit eval`.
+"""Examines the model every `evaluation.every` steps of a run, by the same evaluators as `wit eval`.
 
 A set or evaluator that does not exist is told before the first step. What fails afterwards is a sentence in the log,
 for a run may have cost more than its examination is worth: a set that has gone, an evaluator that cannot, a device
@@ -99,7 +99,7 @@ class Periodic:
         return self.is_wanted and step > 0 and (step == self._last_step or bool(self._every and not step % self._every))
 
     def missed(self, step: int) -> bool:
-        """Return whether the model should have been examined after that step, at which the run goes on, and was not."""
+        """Return whether the run goes on at a step after which the model was to be examined, and was not."""
         if not self.due(step):
             return False
         was = step in recorded_steps(self._home) if self._processes.rank == 0 else None

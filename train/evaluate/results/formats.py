@@ -36,7 +36,7 @@ FIGURES = pa.schema(
         ("is_main", pa.bool_()),
     ]
 )
-"""A figure a line, as CSV and Parquet have them."""
+"""The columns of CSV and Parquet, which have one figure in each row."""
 
 
 def format_rows(rows: Sequence[Row], form: str) -> bytes:
@@ -55,7 +55,7 @@ def format_rows(rows: Sequence[Row], form: str) -> bytes:
 
 
 def flat(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return a figure a line."""
+    """Return the rows as dictionaries of FIGURES, one for each figure."""
     return [
         {
             **{name: getattr(row, name) for name in ("dataset", "model", "pretrained", "task", "damaged")},
@@ -74,7 +74,7 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
-    """Return {name: content} of a file a row, as CLIP_benchmark's `build` reads a folder of them."""
+    """Return {file name: content}, one file for each row; CLIP_benchmark's `build` reads a folder of them."""
     files: dict[str, bytes] = {}
     for row, line in zip(rows, clip_benchmark(rows).splitlines(), strict=True):
         words = (row.dataset, row.pretrained, row.model, "en", _TASKS.get(row.task, row.task))
@@ -86,7 +86,7 @@ def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
 
 
 def clip_benchmark(rows: Sequence[Row]) -> str:
-    """Return a JSON object a line, each as CLIP_benchmark writes one a file."""
+    """Return JSON lines, each the object that CLIP_benchmark writes into a file of its own."""
     return "".join(
         escaped_json(
             json.dumps(
@@ -128,7 +128,7 @@ def datacomp(rows: Sequence[Row]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return a figure a line, with a head."""
+    """Return CSV, one figure in each line, with a header."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, FIGURES.names, lineterminator="\n")
     writer.writeheader()
@@ -137,7 +137,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return aligned text, a line a figure; below it what was passed over."""
+    """Return aligned text, one figure in each line; below it what was passed over."""
     lines = [_HEAD, *(cells(row, name, figure) for row in rows for name, figure in row.figures.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(_align(line, widths)).rstrip() for line in lines]
