@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     parser = command("lists", "public lists of domains for text.blocked_domains: show them, or fetch one into a folder")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of a list; without it, they are shown")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the list to fetch; without it, all are shown")
     parser.add_argument("dir", nargs="?", default="lists", metavar="DIR", help="where it goes; lists by default")
     parser.add_argument("--user-agent", metavar="TEXT", help="who asks, with your address: mylab/1.0 (+https://…)")
     parser.add_argument("--format", choices=["table", "json", "csv"], default="table")
@@ -192,7 +192,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tasks", nargs="+", required=True, metavar="DIR", help="folders of class folders of images")
     parser.add_argument("--detector", metavar="FILE", help="YAML with `decontaminate`; by default OUT's own config")
-    parser.add_argument("--max-hamming", type=int, metavar="BITS", help="of PDQ's 256, up to 31, instead of that")
+    parser.add_argument(
+        "--max-hamming", type=int, metavar="BITS", help="at most of PDQ's 256, 0 to 31, instead of that"
+    )
     parser.add_argument("--format", choices=["table", "json"], default="table")
 
     queries = command("queries", "the query list")
@@ -228,12 +230,12 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="no run: say what it would take of time, memory and disk"
     )
     parser.add_argument(
-        "--gpus", type=int, metavar="N", help="of --dry-run: GPUs; `ranks`, or this machine's, by default"
+        "--gpus", type=int, metavar="N", help="GPUs, for --dry-run; by default distributed.ranks or this machine's"
     )
     parser.add_argument(
-        "--gpu-memory", type=float, metavar="GB", help="of --dry-run: each GPU's memory; this machine's"
+        "--gpu-memory", type=float, metavar="GB", help="memory of each GPU, for --dry-run; by default this machine's"
     )
-    parser.add_argument("--rate", type=float, metavar="SAMPLES/S", help="of --dry-run: speed; the run's log by default")
+    parser.add_argument("--rate", type=float, metavar="SAMPLES/S", help="for --dry-run: speed; by default the log's")
 
     parser = command(
         "eval", "examine a model: zero-shot, retrieval, linear probes and more, with chance and random weights"
@@ -269,23 +271,23 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         default=[],
         metavar="SET",
-        help="of robustness: what shifted sets are held against",
+        help="for robustness: the sets that shifted ones are compared with",
     )
     parser.add_argument(
-        "--references", metavar="FILE", help="of robustness: CSV of other models' accuracy (model,dataset,acc1)"
+        "--references", metavar="FILE", help="for robustness: CSV of other models' accuracy (model,dataset,acc1)"
     )
     parser.add_argument(
         "--hierarchy",
         metavar="FILE",
-        help="of hierarchy: CSV of class,level,… from fine to coarse, or WordNet's data.noun",
+        help="for hierarchy: CSV of class,level,… from fine to coarse, or WordNet's data.noun",
     )
     parser.add_argument(
         "--acknowledge-bias",
         action="store_true",
-        help="of bias: I have read what docs/evaluation.md says of its limits",
+        help="for bias: I have read what docs/evaluation.md says of its limits",
     )
     parser.add_argument("--no-baseline", action="store_true", help="do not examine random weights beside the model's")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random weights, and of few-shot samples")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for random weights and few-shot samples")
     add_image_sources(parser)
     add_weights(parser)
 
@@ -322,7 +324,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--most", type=int, default=2000, metavar="N", help="images of each of the set's splits at most"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn at random")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for all that is drawn at random")
     add_image_sources(parser)
     parser.add_argument("--show-unsafe", action="store_true", help="as for wit report")
     parser.add_argument("--format", choices=["table", "json", "html"], help="by default what FILE's name ends in")
@@ -333,11 +335,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--serve", action="store_true", help="ask people, by a page; without it, the report")
     parser.add_argument("--answers", metavar="FILE", help="where answers are; human-SET.duckdb by default")
     parser.add_argument("--questions", type=int, default=40, metavar="N", help="images that all are asked about; 40")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for the choice of images")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at; this machine alone by default")
     parser.add_argument("--port", type=int, default=8080, help="8080; 0 takes any")
     parser.add_argument("--name", action="append", default=[], help="a name by which people reach it, as by a proxy's")
-    parser.add_argument("--model", metavar="RUN|FILE", help="of the report: what wit eval found of a model on this set")
+    parser.add_argument("--model", metavar="RUN|FILE", help="for the report: what wit eval found of a model on the set")
     parser.add_argument(
         "--interval",
         type=float,

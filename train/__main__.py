@@ -25,11 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="no run: say what it would take of time, memory and disk"
     )
-    parser.add_argument("--gpus", type=int, metavar="N", help="of --dry-run: GPUs; this machine's by default")
     parser.add_argument(
-        "--gpu-memory", type=float, metavar="GB", help="of --dry-run: each GPU's memory; this machine's"
+        "--gpus", type=int, metavar="N", help="GPUs that --dry-run reckons with; by default this machine's"
     )
-    parser.add_argument("--rate", type=float, metavar="SAMPLES/S", help="of --dry-run: speed; the run's log by default")
+    parser.add_argument(
+        "--gpu-memory", type=float, metavar="GB", help="memory of each GPU, for --dry-run; by default this machine's"
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="SAMPLES/S", help="speed, for --dry-run; by default that of the run's log"
+    )
     options = parser.parse_args(arguments)
     try:
         pairs = [item.partition("=") for item in options.set]
