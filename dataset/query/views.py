@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 CHECKED_BYTES = 2 * 2**30
-"""How many bytes of what questions read are held against their checksums, in a second or two; of the rest only the
-lengths are checked."""
+"""Bytes of what questions read that are held against checksums, in a second or two; of the rest the lengths are."""
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _TAKEN = frozenset(("memory", "temp", "system", "main", "pg_catalog", "information_schema"))
