@@ -33,11 +33,12 @@ from filters.images.nsfw_int8 import doubts, load_screened
 from filters.lines import locate
 
 WARCS = ("openclipart.warc.gz", "gimp-help.warc.gz")
+JPEG = (".jpg", ".jpeg")
 CALIBRATED, HIGHEST, AT_ONCE, LEAST_SIDE = 48, 60, 64, 24
 PARENTS = 70  # of which 30 are the highest so far, and 40 any others
-THRESHOLDS = (0.8, 0.05)
+THRESHOLDS = (0.8, 0.1)
 """One of each of `nsfw_int8.DOUBTS`, the default first."""
-ALL_THRESHOLDS = np.arange(5, 96) / 100
+ALL_THRESHOLDS = np.arange(10, 96) / 100
 
 
 def real_images(most: int | None = None) -> list[bytes]:
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--graded", type=int, default=1_000, help="how many images the graded set has")
     parser.add_argument("--skip", type=int, default=0, help="how many of the real images are passed over first")
     parser.add_argument("--seed", type=int, default=1, help="of the changes that the graded set is bred by")
-    parser.add_argument("--folder", type=Path, help="a folder of other images (*.jpg) that are looked at too")
+    parser.add_argument("--folder", type=Path, help="a folder of other images (JPEG) that are looked at too")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # Pillow's, of palettes with transparency
     if options.ranges:
@@ -151,7 +152,7 @@ def main() -> None:
         return
     images = real_images(options.skip + options.images)[options.skip :]
     if options.folder:
-        images += [path.read_bytes() for path in sorted(options.folder.rglob("*.jpg"))]
+        images += [path.read_bytes() for path in sorted(options.folder.rglob("*")) if path.suffix.lower() in JPEG]
     real, scores = measured(images, "real")
     bred, _ = measured(graded(images, scores, options.graded, options.seed), "graded")
     rates = [1e3 / real["ms"][THRESHOLDS[0]], 1e3 / real["peer_ms"]]

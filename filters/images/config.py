@@ -66,7 +66,7 @@ class ImageFilterConfig:
     """Whether the builtin model looks at every image in full precision, which takes several times as long. By default a
     version in 8-bit integers looks first, at 128 × 128 pixels, and its probability counts where it is below 0.01; then
     at 224 × 224, where it counts below 0.05; all other images are given to the full model. These bounds are lower where
-    `max_nsfw_probability` is below 0.5, and again below 0.2; below 0.05 every image is the full model's."""
+    `max_nsfw_probability` is below 0.5; below 0.1 every image is the full model's."""
     max_nsfw_probability: float = 0.8
     """An image whose `nsfw_probability` is higher is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above
     0.8 most likely not."""
