@@ -106,7 +106,7 @@ def strictest(said: Iterable[str | None]) -> str | None:
 
 
 def outcome_of(said: str) -> str:
-    """Return the reason of the fetch stage that what a license says is, if it refuses."""
+    """Return the fetch stage's reason for dropping what a license refuses, given what it says."""
     return "rsl_prohibited" if said.startswith(PROHIBITED) else "rsl_payment_required"
 
 

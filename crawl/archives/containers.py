@@ -56,7 +56,7 @@ class Container(ABC):
 
     splittable = False
     inflated_bytes = 0
-    """That were inflated to find out where records begin and end, beside what was read."""
+    """Bytes that were inflated to find out where records begin and end, beside what was read."""
 
     def __init__(self, source: SourceFile | DecompressedStream):
         self.source = source

@@ -14,7 +14,8 @@ _RECORD, _PAYLOAD = "record:", "payload:"
 
 
 def names_of(record_id: str, payload_digest: str) -> list[str]:
-    """Return what revisits call a capture by that name no address: the record's id, and the digest of its payload."""
+    """Return the names by which revisits that give no address refer to a capture: the record's id, and the digest of
+    its payload."""
     names = []
     if record_id.strip("<> "):
         names.append(_RECORD + record_id.strip("<> "))

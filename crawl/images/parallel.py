@@ -24,7 +24,7 @@ def ingest_threads() -> ThreadPoolExecutor:
 
 
 def in_order(work: Iterable[tuple[Key, int, Callable[[], T]]]) -> Iterator[tuple[Key, T]]:
-    """Do pieces of work by threads; their results in the order of the work, of which little is drawn ahead.
+    """Do pieces of work by threads and yield their results in the order of the work, of which little is drawn ahead.
 
     Args:
         work: what each piece is about, the bytes that it holds until it is done, and the piece.

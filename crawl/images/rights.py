@@ -109,7 +109,8 @@ def mask_personal_data(text: str, kinds: Sequence[str]) -> str:
 
 
 def refusal_of(data_mining: str) -> RefusedBody | None:
-    """Return why an image is not to be used of whose file the column `data_mining` says so."""
+    """Return why an image is not to be used, by what the column `data_mining` has of its file; None if it may be
+    used."""
     is_plus = data_mining.startswith("DMI-")
     return file_refusal(Rights(data_mining=data_mining) if is_plus else Rights(c2pa=data_mining), Heeds())[0]
 

@@ -46,7 +46,7 @@ class Choice(Protocol):
 
     @property
     def names_lazy(self) -> bool:
-        """Whether one may come in the place of `src`."""
+        """Whether an attribute for lazy loading may give what comes in the place of `src`."""
 
 
 @dataclass(slots=True)

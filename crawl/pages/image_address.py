@@ -282,7 +282,7 @@ class NamedInTag:
 
     @property
     def lazy(self) -> str:
-        """What the attribute says that comes first in the place of `src`."""
+        """The value of the attribute that scripts put in the place of `src` most often."""
         return (self.attributes.get(LAZY[0]) or "").strip(_WHITESPACE)
 
     @property

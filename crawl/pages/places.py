@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place()
-"""That of an image of which nothing is known."""
+"""The place of an image of which nothing is known."""
 _Around = tuple[str | None, str | None, str, str, str]
 """What holds for all that stands in an element: its part of the page, the link around it, and the classes of the
 element and of the two around it. A plain tuple, for there is one for each element above an image."""

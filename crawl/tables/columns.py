@@ -23,7 +23,7 @@ class Columns:
     url: Sequence[str]
     """What the column of addresses may be called, the preferred first; case and white space do not matter."""
     text: Sequence[str]
-    """The same of the column of texts."""
+    """What the column of texts may be called, likewise."""
     order: Sequence[str] = ()
     """The names of the columns of a CSV or TSV that has no header line."""
     quoted_tsv: bool = False

@@ -1,4 +1,4 @@
-"""Rows of JSON lines: an object a line."""
+"""Rows of JSON lines, which have one object in each line."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Client:
         return self.config.per_host_concurrency if host.known and host.delay_s == 0 else 1
 
     def site(self, url: str) -> Site:
-        """Return what is remembered of the site of a URL; of what is none, of nobody's."""
+        """Return what is remembered of a URL's site; what is no URL belongs to a site without a name."""
         return self._site_of(url)
 
     def _find_site(self, url: str) -> Site:
