@@ -97,7 +97,7 @@ HOSTS = """
 """The host of the pair in the middle where pairs are ordered by how many their host has, and the largest."""
 
 
-def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
+def _measure_cpu_s(act: Callable[[], Any]) -> tuple[Any, float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     answer = act()
     return answer, time.perf_counter() - wall, time.process_time() - cpu
@@ -108,17 +108,17 @@ def _bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def _asked(name: str, act: Callable[[], Any]) -> tuple[Any, float]:
+def _ask_question(name: str, act: Callable[[], Any]) -> tuple[Any, float]:
     """Return a question's answer and the seconds of CPU that it takes, which are printed beside those of the clock."""
-    answer, wall, cpu = _timed(act)
+    answer, wall, cpu = _measure_cpu_s(act)
     print(f"{name:<40} {wall:8.2f} s {cpu:8.2f} CPU-s", flush=True)
     return answer, cpu
 
 
 def measure(out: str, only: str = "") -> dict[str, Any]:
     """Return every figure of a dataset that `bench.inputs.large_dataset` made, or those of one of PARTS."""
-    opened, _ = _asked("open", lambda: dataset.open(out))
-    _asked("first view", lambda: opened.answer("FROM funnel").fetchall())
+    opened, _ = _ask_question("open", lambda: dataset.open(out))
+    _ask_question("first view", lambda: opened.answer("FROM funnel").fetchall())
     figures: dict[str, Any] = {}
     if only in ("", "points"):
         figures["points"] = _points(opened, out)
@@ -127,10 +127,10 @@ def measure(out: str, only: str = "") -> dict[str, Any]:
         for name in audits.list_audits():
             audit = audits.find(name)
             work = lambda audit=audit: opened.answer(audit.text, audit.values()).fetchall()  # noqa: E731
-            slowest = max(slowest, _asked(f"audit {name}", work)[1])
+            slowest = max(slowest, _ask_question(f"audit {name}", work)[1])
         figures["slowest_audit_cpu_seconds"] = round(slowest, 2)
     if only in ("", "peer"):
-        ours, peer, equal = _beside_peer(opened, out)
+        ours, peer, equal = _compare_with_peer(opened, out)
         figures |= {"ours": ours, "peer": peer, "ratio": round(peer / ours, 2), "equal": equal}
     return {**figures, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)}
 
@@ -177,7 +177,7 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
     figures = []
     for name, view, act in acts:
         anew, before = dataset.open(out), _bytes_read()
-        answer, cpu = _asked(name, lambda act=act, anew=anew: act(anew))  # type: ignore[misc]
+        answer, cpu = _ask_question(name, lambda act=act, anew=anew: act(anew))  # type: ignore[misc]
         row: dict[str, Any] = {"question": name, "cpu_seconds": round(cpu, 2)}
         row["share_of_bytes"] = round((_bytes_read() - before) / whole, 5)
         if view in rows_of:
@@ -187,7 +187,7 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
     return figures
 
 
-def _beside_peer(opened: dataset.Dataset, out: str) -> tuple[float, float, bool]:
+def _compare_with_peer(opened: dataset.Dataset, out: str) -> tuple[float, float, bool]:
     """Return the CPU-seconds of the ten questions, ours and the peer's, and whether the answers are the same."""
     theirs = duckdb.connect()
     folder = escape(str(Path(out) / "img2dataset"))
@@ -201,8 +201,8 @@ def _beside_peer(opened: dataset.Dataset, out: str) -> tuple[float, float, bool]
     seconds, equal = [0.0, 0.0], True
     for name, *queries in QUESTIONS:
         our_query, their_query = (query.format(url=url, sha256=sha256) for query in queries)
-        ours, wall, cpu = _timed(lambda: opened.answer(our_query).fetchall())  # noqa: B023
-        answers, their_wall, their_cpu = _timed(
+        ours, wall, cpu = _measure_cpu_s(lambda: opened.answer(our_query).fetchall())  # noqa: B023
+        answers, their_wall, their_cpu = _measure_cpu_s(
             lambda: theirs.execute(their_query.format(url=url, sha256=sha256)).fetchall()  # noqa: B023
         )
         seconds = [seconds[0] + cpu, seconds[1] + their_cpu]

@@ -34,7 +34,7 @@ GOAL_ROWS = 10**7
 """The candidates and samples of a dataset of which a question is to read no larger share."""
 
 
-def _asked(url: str, question: Callable[[str], object]) -> tuple[float, float, int]:
+def _ask_in_new_process(url: str, question: Callable[[str], object]) -> tuple[float, float, int]:
     before, wall = time.process_time(), time.perf_counter()
     question(url)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -57,7 +57,7 @@ class _Explained:
         return explain(url, self.which)
 
 
-def _uploaded(out: str, url: str) -> int:
+def _upload(out: str, url: str) -> int:
     """Put the files that a dataset's records name into a bucket; the bytes of its tables."""
     here, there, total = Storage(out), Storage(url), 0
     committed = Committed(here)
@@ -76,7 +76,7 @@ def _uploaded(out: str, url: str) -> int:
 
 def measure(out: str, url: str, proxy: faulty_proxy.FaultyProxy) -> list[dict[str, Any]]:
     """Return what each question takes."""
-    whole = _uploaded(out, url)
+    whole = _upload(out, url)
     asked = dataset.open(out)
     ((address,),) = asked.sql("SELECT url FROM pairs LIMIT 1").fetchall()
     (host,), _ = asked.sql(HOSTS).fetchall()
@@ -98,7 +98,7 @@ def measure(out: str, url: str, proxy: faulty_proxy.FaultyProxy) -> list[dict[st
             mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": proxy.address}),
             ProcessPoolExecutor(1, spawn) as child,
         ):
-            cpu, wall, rss = child.submit(_asked, url, question).result()
+            cpu, wall, rss = child.submit(_ask_in_new_process, url, question).result()
         plan = proxy.plan
         row = {"question": name, "requests": len(plan.asked), "share": round(plan.answered / whole, 4)}
         row |= {"bytes": plan.answered, "rss_bytes": rss, "cpu_seconds": round(cpu, 2), "seconds": round(wall, 2)}

@@ -167,7 +167,7 @@ class Workers:
     def do(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return the answers of calls, in order."""
         answers = []
-        for future in [self._pool.submit(_measured, function, call) for call in calls]:
+        for future in [self._pool.submit(_measure, function, call) for call in calls]:
             answer, seconds, gigabytes = future.result()
             answers.append(answer)
             self.cpu_seconds += seconds
@@ -175,7 +175,7 @@ class Workers:
         return answers
 
 
-def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float, float]:
+def _measure(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float, float]:
     began = time.process_time()
     answer = function(*arguments)
     return answer, time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

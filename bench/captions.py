@@ -109,7 +109,7 @@ def judge(
     rows = _rows(labels)
     for name, file in (archives or {}).items():
         if file.is_file():
-            rows = _with_their_pages(rows, name, file)
+            rows = _add_pages(rows, name, file)
     rows = rows.set_column(0, _ROWS.field("row"), pa.array(range(len(rows)), pa.uint32()))
     texts, _ = reword(rows, config)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
@@ -126,7 +126,7 @@ def judge(
     return [Judged(label, reasons.get(row), languages[row]) for row, label in enumerate(labels)]
 
 
-def _with_their_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
+def _add_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
     """Rows, and behind them the other candidates of the pages of a set, as its archive has them. Columns of _ROWS.
 
     A label may lack the language that its page declares elsewhere than in <html lang>.

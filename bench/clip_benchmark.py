@@ -56,11 +56,11 @@ def main() -> None:
         for place in map(Path, options.sets or folders):
             what = open_set(place)
             began = time.process_time()
-            row = _ours(what, Features(encoder, None))
+            row = _run_ours(what, Features(encoder, None))
             ours = row.metrics
             rows.append(row)
             middle = time.process_time()
-            theirs = _theirs(what, place, encoder)
+            theirs = _run_peer(what, place, encoder)
             ours_s, theirs_s = ours_s + middle - began, theirs_s + time.process_time() - middle
             images += len(what.test)
             for name, value in theirs.items():
@@ -104,12 +104,12 @@ def _built(rows: Sequence[Row], folder: Path) -> bool:
     )
 
 
-def _ours(what: ImageSet, features: Features) -> Row:
+def _run_ours(what: ImageSet, features: Features) -> Row:
     (evaluator,) = evaluators({"zero_shot" if what.is_classified else "retrieval": {}})
     return evaluator.module.evaluate(View(evaluator.name, what, features, evaluator.options))
 
 
-def _theirs(what: ImageSet, place: Path, encoder: Any) -> dict[str, float]:
+def _run_peer(what: ImageSet, place: Path, encoder: Any) -> dict[str, float]:
     from clip_benchmark.datasets.builder import build_wds_dataset
     from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval
 

@@ -51,18 +51,18 @@ def _jpeg(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(sink)
 
 
-def _scaled(image: Image.Image, share: float) -> Image.Image:
+def _scale(image: Image.Image, share: float) -> Image.Image:
     size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _cropped(image: Image.Image, share: float) -> Image.Image:
+def _crop(image: Image.Image, share: float) -> Image.Image:
     """Cut so much off each side together: half of it left and right, half above and below."""
     across, down = image.width * share / 2, image.height * share / 2
     return image.crop((round(across), round(down), round(image.width - across), round(image.height - down)))
 
 
-def _marked(image: Image.Image) -> Image.Image:
+def _watermark(image: Image.Image) -> Image.Image:
     """A half-transparent word across the middle."""
     layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
@@ -74,17 +74,17 @@ def _marked(image: Image.Image) -> Image.Image:
 
 
 TRANSFORMS: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "resize to 1/2": lambda image: _scaled(image, 0.5),
-    "resize to 3/4": lambda image: _scaled(image, 0.75),
-    "resize to double": lambda image: _scaled(image, 2),
+    "resize to 1/2": lambda image: _scale(image, 0.5),
+    "resize to 3/4": lambda image: _scale(image, 0.75),
+    "resize to double": lambda image: _scale(image, 2),
     "JPEG 75": lambda image: _jpeg(image, 75),
     "JPEG 30": lambda image: _jpeg(image, 30),
     "brighter by 1/10": lambda image: image.point(lambda value: min(255, round(value * 1.1))),
-    "crop 2 %": lambda image: _cropped(image, 0.02),
-    "crop 5 %": lambda image: _cropped(image, 0.05),
+    "crop 2 %": lambda image: _crop(image, 0.02),
+    "crop 5 %": lambda image: _crop(image, 0.05),
     "border 5 %": lambda image: ImageOps.expand(image, max(1, round(min(image.size) * 0.05)), "black"),
     "flip": ImageOps.mirror,
-    "watermark": _marked,
+    "watermark": _watermark,
 }
 
 
@@ -153,14 +153,14 @@ class Measured:
         return np.asarray(self._embeddings @ other._embeddings.T)
 
 
-def _at_rate(original: Measured, rate: float) -> float:
+def _cosine_at_rate(original: Measured, rate: float) -> float:
     """The least cosine, to four digits, that at most a share of the pairs of strangers reach."""
     cosines = original.cosines(original)
     falling = np.sort(cosines[np.triu_indices(len(cosines), 1)])[::-1]
     return min(1.0, math.floor(10_000 * float(falling[min(int(rate * len(falling)), len(falling) - 1)]) + 1) / 10_000)
 
 
-def _at_precision(copies: Mapping[str, Measured], original: Measured) -> float:
+def _cosine_at_precision(copies: Mapping[str, Measured], original: Measured) -> float:
     """`least_cosine` of all copies together."""
     own_cosines, others = [], []
     for copy in copies.values():
@@ -190,7 +190,10 @@ def main(arguments: list[str] | None = None) -> None:
     columns: list[tuple[str, float]] = [(kind, limit) for kind, limits in LIMITS.items() for limit in limits]
     if embed is not None:
         rate = float(original.like("pdq", LIMITS["pdq"][1], a, original, b).mean())
-        columns += [("model", limit) for limit in sorted({_at_rate(original, rate), _at_precision(copies, original)})]
+        columns += [
+            ("model", limit)
+            for limit in sorted({_cosine_at_rate(original, rate), _cosine_at_precision(copies, original)})
+        ]
     strangers = [float(original.like(kind, limit, a, original, b).mean()) for kind, limit in columns]
     print(f"{len(images):,} pictures, {original.good.mean():.1%} with a PDQ quality of at least {QUALITY}")
     heads = [_column(kind, limit) for kind, limit in columns] + ["nearest"] * (embed is not None)

@@ -49,11 +49,11 @@ class _Process:
 
     def poll(self) -> int | None:
         """Its exit status, once it has ended."""
-        return self._waited(os.WNOHANG)
+        return self._reap(os.WNOHANG)
 
     def wait(self) -> int:
         """Its exit status."""
-        status = self._waited(0)
+        status = self._reap(0)
         assert status is not None
         return status
 
@@ -62,7 +62,7 @@ class _Process:
         if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
 
-    def _waited(self, options: int) -> int | None:
+    def _reap(self, options: int) -> int | None:
         if self._status is None:
             pid, status = os.waitpid(self.pid, options)
             self._status = os.waitstatus_to_exitcode(status) if pid else None

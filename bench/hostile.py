@@ -187,7 +187,7 @@ def run(sources: list[Path], out: Path, most: int = 2) -> Outcome:
     return Outcome(good, cpu, peak, "; ".join([*said, *(row[1] for row in counted if row[1])])[: 100 * most])
 
 
-def _good(number: int, picture: bytes) -> list[bytes]:
+def _good_records(number: int, picture: bytes) -> list[bytes]:
     address = f"http://good.example/{number}"
     shows = f'<img src={number}.jpg alt="an old {WORDS[number]} by the sea">'.encode()
     return [
@@ -216,7 +216,7 @@ def main() -> None:
         folder = Path(name)
         pictures = [photograph(number) for number in range(GOOD)]
         known = attacks(pictures[0])
-        good = [part for number, picture in enumerate(pictures) for part in _good(number, picture)]
+        good = [part for number, picture in enumerate(pictures) for part in _good_records(number, picture)]
         alone = folder / "good.warc.gz"
         alone.write_bytes(b"".join(good))
         without = run([alone], folder / "without")

@@ -129,16 +129,16 @@ class Matrix:
         is_silent = status == 0 and bool(differences(self.reference, contents(out)))
         again, why = self.start(out, 60.0).ended(_TIMEOUT_S)
         if again:
-            wrong = f"the resume ended with {again}: {_last(why)}"
-            return Outcome(moment, status, _last(said), wrong, is_silent)
+            wrong = f"the resume ended with {again}: {_last_line(why)}"
+            return Outcome(moment, status, _last_line(said), wrong, is_silent)
         wrong = differences(self.reference, contents(out))
         lost = dataset.open(out).sql("SELECT count(*) FROM dropped WHERE reason = 'quarantined'").fetchall()[0][0]
         if lost:
             wrong += f"; {lost} healthy pairs quarantined"
-        return Outcome(moment, status, _last(said), wrong, is_silent)
+        return Outcome(moment, status, _last_line(said), wrong, is_silent)
 
 
-def _last(said: str) -> str:
+def _last_line(said: str) -> str:
     lines = said.strip().splitlines()
     return next((line for line in reversed(lines) if line.startswith("wit:")), (lines or [""])[-1])
 
@@ -236,7 +236,7 @@ def on_s3(matrix: Matrix, proxy: FaultyProxy, bucket: str, kind: str, moments: i
         proxy.plan = Plan()
         moment = f"request {request:,} of {len(names):,}, {failure}"
         if len(plan.asked) < request:  # the order of requests is not always the same, nor their number
-            return Outcome(f"{moment}: there was none", status, _last(said), has_come=False)
+            return Outcome(f"{moment}: there was none", status, _last_line(said), has_come=False)
         return matrix.judge(f"{moment}: {plan.asked[request - 1].split('?')[0]}", out, started)
 
     names = matrix.counted(f"requests-{kind}", count)

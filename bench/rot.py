@@ -75,7 +75,7 @@ class Whole:
     config: Config
     out: Path
     bytes: Mapping[str, bytes]
-    written: Mapping[str, tuple[int, int]]  # see `_written`
+    written: Mapping[str, tuple[int, int]]  # see `_file_version`
     status: Any
     views: Mapping[str, Any]
     samples: Mapping[str, dict[str, bytes]]
@@ -84,7 +84,7 @@ class Whole:
         """Return whether a copy that was linked has the same files with the same bytes; what is still linked has."""
         names = names_of(copy)
         return set(names) == set(self.bytes) and all(
-            _written(path) == self.written[name] or path.read_bytes() == self.bytes[name]
+            _file_version(path) == self.written[name] or path.read_bytes() == self.bytes[name]
             for name, path in names.items()
         )
 
@@ -121,11 +121,11 @@ def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
     samples = {name: parts for name, parts in trained(out) if parts is not None}
     files = names_of(out)
     bytes_ = {name: path.read_bytes() for name, path in files.items()}
-    written = {name: _written(path) for name, path in files.items()}
+    written = {name: _file_version(path) for name, path in files.items()}
     return Whole(config, out, bytes_, written, status(str(out)).as_rows(), asked(out), samples)
 
 
-def _written(path: Path) -> tuple[int, int]:
+def _file_version(path: Path) -> tuple[int, int]:
     """What is another when a file has been replaced, or written into."""
     file_status = path.stat()
     return file_status.st_ino, file_status.st_mtime_ns
@@ -263,7 +263,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
         before = log.level
         log.setLevel(logging.ERROR)
         try:
-            build(make_config({**_plain(whole.config), "out": str(out)}), quiet=True)
+            build(make_config({**_config_mapping(whole.config), "out": str(out)}), quiet=True)
         finally:
             log.setLevel(before)
         return whole.is_in(out)
@@ -302,7 +302,7 @@ def outcomes(whole: Whole, chosen: list[Case], folder: Path, seed: int) -> Itera
         yield case, known[key]
 
 
-def _plain(config: Config) -> dict[str, Any]:
+def _config_mapping(config: Config) -> dict[str, Any]:
     import yaml
 
     from pipeline.config import effective_yaml

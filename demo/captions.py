@@ -147,10 +147,10 @@ def describe(rng: np.random.Generator, scene: Scene) -> str:
     text = template.format(
         np=phrase, bare=bare, bg=one_of(rng, BACKGROUNDS[scene.background][1]), place=one_of(rng, PLACES[scene.place])
     )
-    return _typed(rng, text)
+    return _vary_typing(rng, text)
 
 
-def _typed(rng: np.random.Generator, text: str) -> str:
+def _vary_typing(rng: np.random.Generator, text: str) -> str:
     """Casing and punctuation as different people use them."""
     style = rng.random()
     if style < 0.45:

@@ -77,7 +77,7 @@ def spoil(archive: str, folder: Path, share: float, heldout: float, classes: int
     spoilt = {url: KINDS[hash64("kind", url) % len(KINDS)] for url in left if _portion("spoilt", url) < share}
     strangers = [url for url, kind in spoilt.items() if kind == "another's"]
     others = dict(zip(strangers, strangers[1:] + strangers[:1], strict=True))
-    new = {url: _spoilt(url, kind, texts, others) for url, kind in spoilt.items()}
+    new = {url: _spoil(url, kind, texts, others) for url, kind in spoilt.items()}
     folder.mkdir(parents=True, exist_ok=True)
     _write_archive(archive, folder / "dirty.warc.gz", new, gone)
     _write_tasks(folder / "tasks", {url: images[url] for url in sorted(aside)}, texts, classes)
@@ -92,7 +92,7 @@ def _portion(salt: str, url: str) -> float:
     return hash64(salt, url) / 2**64
 
 
-def _spoilt(url: str, kind: str, texts: dict[str, str], others: dict[str, str]) -> str:
+def _spoil(url: str, kind: str, texts: dict[str, str], others: dict[str, str]) -> str:
     number = hash64("text", url)
     if kind == "file name":
         return f"IMG_{number % 10_000:04d}.JPG"

@@ -110,13 +110,13 @@ def held_out_captions(texts: Iterable[str]) -> list[str]:
     for text in texts:
         words = set(re.findall(r"\w+", text.casefold()))
         colours = {colour for colour, names in COLOUR_WORDS.items() if words & set(names)}
-        shapes = {shape for shape, names in SHAPE_WORDS.items() if words & _with_plurals(names)}
+        shapes = {shape for shape, names in SHAPE_WORDS.items() if words & _add_plurals(names)}
         if any((colour, shape) in HELD_OUT for colour in colours for shape in shapes):
             captions.append(text)
     return captions
 
 
-def _with_plurals(names: tuple[str, ...]) -> set[str]:
+def _add_plurals(names: tuple[str, ...]) -> set[str]:
     return {form for name in names for form in (name, PLURALS.get(name, f"{name}s"))}
 
 

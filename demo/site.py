@@ -90,7 +90,7 @@ class _Builder:
 
     # --- Pictures --------------------------------------------------------------------------------------------------
 
-    def _many(self, count: int) -> range:
+    def _dirt_amount(self, count: int) -> range:
         """An amount of dirt at this scale: at least two of everything."""
         return range(max(2, round(count * self.scale)))
 
@@ -134,7 +134,7 @@ class _Builder:
                 view = scene(self.seed, f"evaluation {colour} {shape} {k}", (colour, shape))
                 self.evaluation[f"{colour} {shape}/{k:03}.png"] = encode(render(self.seed, view), "PNG")
         names = list(self.evaluation)
-        for k in self._many(60):
+        for k in self._dirt_amount(60):
             name = names[(k * 7) % len(names)]
             body, media_type, suffix = self.evaluation[name], "image/png", "png"
             kind = "evaluation image"
@@ -148,7 +148,7 @@ class _Builder:
         for k in range(round(GOOD * self.scale)):
             url, view = self._picture(f"good {k}")
             self.planted.append(Planted(url, self._caption(view), "good", view=view))
-        for k in self._many(40):
+        for k in self._dirt_amount(40):
             target, view = self._picture(f"moved {k}")
             url = self._serve(self._address(), Answer(status=(301, 302, 307, 308)[k % 4], headers={"Location": target}))
             self.planted.append(Planted(url, self._caption(view), "redirect to a good picture", view=view))
@@ -157,7 +157,7 @@ class _Builder:
 
     def _plant_bad_texts(self) -> None:
         def plant(kind: str, expected: str, count: int) -> Iterator[tuple[Scene, list[str]]]:
-            for k in self._many(count):
+            for k in self._dirt_amount(count):
                 url, view = self._picture(f"{kind} {k}")
                 text: list[str] = []
                 yield view, text
@@ -178,7 +178,7 @@ class _Builder:
             text.append(captions.part_number(self.rng))
         for _, text in plant("spam: one text on images of many sites", "text_spam", 100):
             text.append(captions.SPAM)
-        for k in self._many(40):
+        for k in self._dirt_amount(40):
             url, view = self._picture(f"personal data {k}")
             kind, secret = captions.PERSONAL[k % len(captions.PERSONAL)]
             masked = f"{self._caption(view)}, ask [{kind}]"
@@ -187,7 +187,7 @@ class _Builder:
 
     def _plant_no_captions(self) -> None:
         for kind, expected, folder, text in NO_CAPTIONS:
-            for k in self._many(20):
+            for k in self._dirt_amount(20):
                 url, view = self._picture(f"{kind} {k}", folder=folder)
                 said = self._caption(view)
                 self.planted.append(Planted(url, text or said, kind, expected, view=view))
@@ -199,29 +199,29 @@ class _Builder:
             ("loopback address", "url_private", 6, "http://localhost/"),
             ("address without a host", "url_invalid", 10, "http://["),
         ):
-            for k in self._many(count):
+            for k in self._dirt_amount(count):
                 view, text = self._unseen(kind, k)
                 self.planted.append(Planted(f"{prefix}{k}.jpg", text, kind, expected, view=view))
-        for k in self._many(40):
+        for k in self._dirt_amount(40):
             url, view = self._picture(f"blocked {k}", BLOCKED_HOST)
             self.planted.append(Planted(url, self._caption(view), "blocked domain", "domain_blocked", view=view))
-        for k in self._many(60):
+        for k in self._dirt_amount(60):
             url, view = self._picture(f"noai {k}", NOAI_HOST)
             kind = "page that says noai"
             self.apart[NOAI_HOST].append(Planted(url, self._caption(view), kind, "page_noai", view=view))
-        for k in self._many(40):
+        for k in self._dirt_amount(40):
             url, view = self._picture(f"reserved {k}", RESERVED_HOST)
             kind = "page that reserves text and data mining"
             self.apart[RESERVED_HOST].append(Planted(url, self._caption(view), kind, "page_tdm_reserved", view=view))
         for host, (reason, meta, header, value) in REFUSING.items():
-            for k in () if meta and header else self._many(20):
+            for k in () if meta and header else self._dirt_amount(20):
                 url, view = self._picture(f"{reason} {k}", host)
                 kind = f"page with {header or 'an RSL license'}: {reason if meta else value}"
                 self.apart[host].append(Planted(url, self._caption(view), kind, reason, view=view))
 
     def _plant_bad_answers(self) -> None:
         def plant(kind: str, expected: str, count: int, answer: Answer | None, host: str | None = None) -> None:
-            for k in self._many(count):
+            for k in self._dirt_amount(count):
                 view, text = self._unseen(kind, k)
                 url = self._address("jpg", host)
                 if answer is not None:
@@ -242,20 +242,20 @@ class _Builder:
         plant("redirect to another protocol's port", "port_not_allowed", 4, Answer(status=302, headers=foreign))
         plant("page served as .jpg", "not_an_image", 20, Answer(b"<!doctype html><title>Sign in</title>" + b" " * 900))
         plant("SVG", "not_an_image", 12, Answer(files.SVG, "image/svg+xml"))
-        for k in self._many(10):
+        for k in self._dirt_amount(10):
             view, text = self._unseen("loop", k)
             url = self._address()
             self._serve(url, Answer(status=302, headers={"Location": url}))
             self.planted.append(Planted(url, text, "redirect loop", "too_many_redirects", view=view))
-        for k in self._many(40):
+        for k in self._dirt_amount(40):
             url, view = self._picture(f"robots {k}", IMAGE_HOSTS[0], "private")
             text = self._caption(view)
             self.planted.append(Planted(url, text, "forbidden by robots.txt", "robots_disallowed", view=view))
-        for k in self._many(40):
+        for k in self._dirt_amount(40):
             url, view = self._picture(f"header {k}", headers={"X-Robots-Tag": "noai, noimageai"})
             text = self._caption(view)
             self.planted.append(Planted(url, text, "X-Robots-Tag: noai", "robots_noai", view=view))
-        for k in self._many(20):
+        for k in self._dirt_amount(20):
             url, view = self._picture(f"reserved {k}", headers={"TDM-Reservation": "1"})
             self.planted.append(Planted(url, self._caption(view), "TDM-Reservation: 1", "tdm_reserved", view=view))
         for reason, header, value in (
@@ -265,10 +265,10 @@ class _Builder:
             ("rsl_payment_required", "Link", f'<http://{IMAGE_HOSTS[0]}/price.xml>; rel="license"; type="{RSL}"'),
             ("rsl_unreadable", "Link", f'<http://{IMAGE_HOSTS[0]}/lost.xml>; rel="license"; type="{RSL}"'),
         ):
-            for k in self._many(20):
+            for k in self._dirt_amount(20):
                 url, view = self._picture(f"{reason} {k}", headers={header: value})
                 self.planted.append(Planted(url, self._caption(view), f"{header}: {value}", reason, view=view))
-        for k in self._many(20):
+        for k in self._dirt_amount(20):
             view = scene(self.seed, f"mined {k}")
             sink = BytesIO()
             render(self.seed, view).save(sink, "JPEG", quality=90, xmp=files.PROHIBITING)
@@ -276,16 +276,16 @@ class _Builder:
             kind = "XMP that prohibits data mining"
             self.planted.append(Planted(url, self._caption(view), kind, "data_mining_prohibited", view=view))
         for folder, (reason, kind) in REFUSED_FOLDERS.items():
-            for k in self._many(20):
+            for k in self._dirt_amount(20):
                 url, view = self._picture(f"{folder} {k}", IMAGE_HOSTS[0], folder)
                 self.planted.append(Planted(url, self._caption(view), kind, reason, view=view))
-        for k in self._many(10):
+        for k in self._dirt_amount(10):
             url, view = self._picture(f"opted out {k}", OPTED_OUT_HOST)
             self.planted.append(Planted(url, self._caption(view), "opted-out host", "domain_opted_out", view=view))
 
     def _plant_bad_images(self) -> None:
         def plant(kind: str, expected: str, count: int, suffix: str, media_type: str) -> Iterator[list[bytes]]:
-            for k in self._many(count):
+            for k in self._dirt_amount(count):
                 view, text = self._unseen(kind, k)
                 body: list[bytes] = []
                 yield body
@@ -307,7 +307,7 @@ class _Builder:
         for body in plant("banner, 468 × 60", "image_aspect", 40, "png", "image/png"):
             stripes = rng.integers(0, 255, (1, 13, 3), dtype=np.uint8)
             body.append(encode(Image.fromarray(stripes).resize((468, 60)), "PNG"))
-        for k in self._many(9):
+        for k in self._dirt_amount(9):
             url, view = self._picture(f"listed {k}")
             listed = LISTS[k % len(LISTS)]
             self.listed[listed].append(self._body(url).body)
@@ -318,20 +318,20 @@ class _Builder:
             self.planted.append(Planted(url, self._caption(view), kind, "hash_list_match", view=view))
 
     def _plant_copies(self) -> None:
-        for k in self._many(150):
+        for k in self._dirt_amount(150):
             url, view = self._picture(f"repeated {k}")
             pages, text = int(self.rng.integers(2, 5)), self._caption(view)
             self.planted.append(Planted(url, text, "same pair on several pages", occurrences=pages, view=view))
-        for k in self._many(60):
+        for k in self._dirt_amount(60):
             url, view = self._picture(f"texts {k}")
             short, long = f"A {view.shape}", f"{self._caption(view)} And a few words more"
             self.planted.append(Planted(url, long, "image with two texts", view=view))
             self.planted.append(Planted(url, short, "second text of an image", "url_has_other_text", view=view))
-        for k in self._many(150):
+        for k in self._dirt_amount(150):
             url, view = self._picture(f"original {k}")
             original = self._body(url)
             self._copies(url, view, original, "copy under another address", "duplicate_image", original)
-        for k in self._many(200):
+        for k in self._dirt_amount(200):
             url, view = self._picture(f"near {k}")
             original = self._body(url)
             kind, body = files.resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
@@ -340,14 +340,14 @@ class _Builder:
     def _plant_repeats(self) -> None:
         """What single sites repeat: a phrase in all captions, and a text that stands under many images."""
         for host, form in PHRASES.items():
-            for k in self._many(240):
+            for k in self._dirt_amount(240):
                 url, view = self._picture(f"{host} {k}")
                 text = ""
                 while len(text.split()) < 4:  # enough to be left when the phrase is cut off
                     text = self._caption(view)
                 said = form.format(text)
                 self.apart[host].append(Planted(url, text, "phrase of its site", view=view, with_phrase=said))
-        for k in self._many(160):
+        for k in self._dirt_amount(160):
             url, view = self._picture(f"boilerplate {k}")
             item = Planted(url, BOILERPLATE, "one text all over a site", "text_repeats_on_site", view=view)
             self.apart[BOILERPLATE_HOST].append(item)

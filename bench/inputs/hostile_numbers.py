@@ -27,7 +27,7 @@ def png(side: int, *more: bytes, rows: int | None = None) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def _saved(kind: str, mode: str = "RGB") -> bytes:
+def _save(kind: str, mode: str = "RGB") -> bytes:
     file = io.BytesIO()
     Image.new(mode, (64, 64)).save(file, kind)
     return file.getvalue()
@@ -38,19 +38,19 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 
 def _gif(frames: int, extensions: int) -> bytes:
-    whole = _saved("GIF", "P")
+    whole = _save("GIF", "P")
     position = whole.index(b",", 13)
     return whole[:position] + b"!\xfe\x01a\x00" * extensions + whole[position:-1] + whole[position:-1] * frames + b";"
 
 
 def _webp(chunks: int) -> bytes:
     canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (63).to_bytes(3, "little") * 2
-    body = b"WEBP" + canvas + _saved("WEBP")[12:] + (b"abcd" + bytes(4)) * chunks
+    body = b"WEBP" + canvas + _save("WEBP")[12:] + (b"abcd" + bytes(4)) * chunks
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def _avif(boxes: int, depth: int) -> bytes:
-    whole, nested = _saved("AVIF"), b""
+    whole, nested = _save("AVIF"), b""
     for _ in repeat(None, depth):
         nested = struct.pack(">I4s", 8 + len(nested), b"moov") + nested
     position = struct.unpack_from(">I", whole)[0]
@@ -59,7 +59,7 @@ def _avif(boxes: int, depth: int) -> bytes:
 
 def _items(count: int) -> bytes:
     """An AVIF whose references name many items."""
-    whole = _saved("AVIF")
+    whole = _save("AVIF")
     start, place = whole.index(b"meta") - 4, whole.index(b"mdat") + 4
     end = start + struct.unpack_from(">I", whole, start)[0]
     references = b"".join(struct.pack(">I4sHHH", 14, b"dimg", item, 1, item + 1) for item in range(1, count))
@@ -71,7 +71,7 @@ def _items(count: int) -> bytes:
 _OBJECT = "itemscope itemtype='https://schema.org/ImageObject'"
 
 
-def _wide(count: int) -> str:
+def _wide_tags(count: int) -> str:
     """Captions of an image below tags of thousands of attributes."""
     wide = "<div" + "".join(f" a{number}" for number in range(4_000)) + ">"
     return f"<div {_OBJECT}>" + wide * 15 + "<i itemprop=caption>x</i>" * count
@@ -128,7 +128,7 @@ def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Cal
             ok + html + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 800_000 + b"0\r\n\r\n"
         ),
         "captions in captions": lambda: page(f"<div {_OBJECT} itemprop=caption>" * 19_000),
-        "wide tags": lambda: page(_wide(20_000)),
+        "wide tags": lambda: page(_wide_tags(20_000)),
         "attributes of a page": lambda: page("".join(f"<html a{number}>" for number in range(300_000))),
         "data sets of a jpeg": lambda: image(_iptc(picture)),
         "runs of a bmp": lambda: image(_bmp(10_000_000), "image/bmp"),

@@ -39,7 +39,7 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
     packed = [one for one in done if one.phase == "pack.shard"]
     candidates = [file for _, file in sorted(files("extract.candidates", "candidates").items())]
     *work, parts = lookup.tasks(candidates, pairs, packed, SAMPLES_PER_PART // SAMPLES_A_SHARD)
-    execute_ = partial(_done, out)
+    execute_ = partial(_commit_task, out)
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         each: Any = map if pool is None else pool.map
         commits = [commit for some in work for commit in each(execute_, some)]
@@ -48,6 +48,6 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
         return [*commits, *each(execute_, reading)]
 
 
-def _done(out: str, task: Task) -> Commit:
+def _commit_task(out: str, task: Task) -> Commit:
     name = f"{task.phase}-{task.partition:05d}-{task.fingerprint}"
     return once(out, name, lambda: [execute(out, lookup.__name__, task)])[0]

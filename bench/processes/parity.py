@@ -39,7 +39,7 @@ def apart(config: TrainConfig, run: str) -> Apart:
     model: Any = clip.model.to(device).train()
     corpus = open_corpus(config.dataset, config.data, config.seed, run)
     samples = samples_of(config.data, config.training.batch_size, corpus, clip.tokenize, clip.image_size)
-    plain = [name for name, value in model.named_parameters() if _plain(name, value)]
+    plain = [name for name, value in model.named_parameters() if _is_without_decay(name, value)]
     named = dict(model.named_parameters())
     groups = [
         {"params": [named[name] for name in plain], "weight_decay": 0.0},
@@ -69,6 +69,6 @@ def apart(config: TrainConfig, run: str) -> Apart:
     return Apart(farthest, math.sqrt(differences / sum(float(value.square().sum()) for value in theirs.values())))
 
 
-def _plain(name: str, value: torch.Tensor) -> bool:
+def _is_without_decay(name: str, value: torch.Tensor) -> bool:
     """Whether open_clip_train lets a parameter decay not."""
     return value.ndim < 2 or any(part in name for part in ("bn", "ln", "bias", "logit_scale"))

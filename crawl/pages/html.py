@@ -190,8 +190,8 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
             inside, inside_images = _group_by_tag(fragment.css(", ".join([_IMAGES, *_AMP, "figcaption"])))
             images += inside_images
             by_tag["figcaption"] += inside["figcaption"]
-    own = html.attributes if html is not None else {}
-    language = (own.get("lang") or own.get("xml:lang") or "").strip()
+    attributes = html.attributes if html is not None else {}
+    language = (attributes.get("lang") or attributes.get("xml:lang") or "").strip()
     metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
     tdm_reserved, tdm_unreadable = tdm_reservation(content for name, content in metas if name == "tdm-reservation")
     parsed = Page(

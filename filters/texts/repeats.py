@@ -263,8 +263,8 @@ def repeats_of_parts(parts: Iterable[pa.Table], config: TextConfig, rows_at_once
     """Return what repeats on each site, of the samples of partitions that have all there is of these sites. REPEATS,
     ordered by all columns.
     """
-    found = [repeats(sites, config) for sites in narrow_samples(parts, rows_at_once=rows_at_once)]
-    return pa.concat_tables([REPEATS.empty_table(), *found])
+    tables = [repeats(sites, config) for sites in narrow_samples(parts, rows_at_once=rows_at_once)]
+    return pa.concat_tables([REPEATS.empty_table(), *tables])
 
 
 def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:

@@ -236,16 +236,16 @@ def _sort_by_bucket(lines: list[np.ndarray]) -> np.ndarray:
     counts = np.zeros(1 + max((int(file["bucket"][-1]) for file in lines if len(file)), default=-1), np.int64)
     for file in lines:
         counts[file["bucket"]] += 1  # a file has a bucket once
-    place = np.cumsum(counts) - counts
-    found = np.empty(int(counts.sum()), _KNOWN)
+    next_place = np.cumsum(counts) - counts
+    ordered = np.empty(int(counts.sum()), _KNOWN)
     for number in range(len(lines)):
         file, lines[number] = lines[number], np.empty(0, _LINE)
-        at = place[file["bucket"]]
+        places = next_place[file["bucket"]]
         for name in _LINE.names or ():
-            found[name][at] = file[name]
-        found["file"][at] = number
-        place[file["bucket"]] += 1
-    return found
+            ordered[name][places] = file[name]
+        ordered["file"][places] = number
+        next_place[file["bucket"]] += 1
+    return ordered
 
 
 @dataclass(frozen=True)
