@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 NUMBERS = 4
 SKIPPED, ENTERED_BEHIND, CUT_OFF = range(3)
+SLOW_OF_A_HOST = 3
+"""Pages of a host in one piece, or images of a host in one task, that may take too long before those that follow are
+not tried: an honest site has none, and each costs its whole budget."""
 _PIECE_BITS = 46  # four numbers for each byte of 16 TB
 
 
@@ -38,11 +41,13 @@ class Units:
         base: the first one.
         only: those that a probe is about, which are then made rows of one by one.
         without: those that are left out.
+        slow: those of them that took too long.
     """
 
     base: int = 0
     only: tuple[int, int] | None = None
     without: Collection[int] = ()
+    slow: Collection[int] = ()
     before: int = 0  # bytes of the task's pieces before this one,
     start: int = 0  # where it begins,
     total: int = 0  # and bytes of all: 0 where records are not counted in bytes
@@ -59,6 +64,10 @@ class Units:
         if self.total:
             heartbeat.progress(self.before + offset - self.start, self.total)
         return unit not in self.without and (self.only is None or self.only[0] <= unit < self.only[1])
+
+    def took_too_long(self, offset: int) -> bool:
+        """Whether a record is left out because it took too long."""
+        return self.base + NUMBERS * offset in self.slow
 
     def among(self, first: int, last: int) -> None:
         """Say that work on what was read from one record to another begins."""

@@ -11,6 +11,8 @@ from itertools import repeat
 
 from PIL import Image
 
+from tests.dataset.images.boxes import frames
+
 Page = Callable[[str], list[bytes]]
 Make = Callable[..., list[bytes]]
 
@@ -68,6 +70,11 @@ def _items(count: int) -> bytes:
     return whole[:start] + struct.pack(">I", end - start + len(more)) + meta + more + whole[end:]
 
 
+def _each_of(count: int, make: Callable[[int], bytes], image: Make, kind: str) -> list[bytes]:
+    """Records of some images, each of another length, by which they are named."""
+    return [record for number in range(count) for record in image(make(number), kind)]
+
+
 _OBJECT = "itemscope itemtype='https://schema.org/ImageObject'"
 
 
@@ -121,6 +128,9 @@ def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Cal
         "marks of a letter": lambda: page(f"<img src=a.jpg alt='a{chr(0x301) * 10**6}'>"),
         "errors of GBK": lambda: raw(ok + typed % b"gbk" + shown.encode() + b"\xff" * 5_000_000),
         "errors of Shift_JIS": lambda: raw(ok + typed % b"shift_jis" + shown.encode() + b"\xa0\xfe" * 2_500_000),
+        "frames of 20 avifs": lambda: _each_of(20, lambda number: frames(100 + number, 4_000), image, "image/avif"),
+            20, lambda number: overlay(900 + number, 1), image, "image/heic"
+        ),
         "items of an avif": lambda: image(_items(60_000), "image/avif"),
         "head of lines": lambda: raw(ok + b"X: y\r\n" * 400_000 + html + b"\r\n" + shown.encode()),
         "line of a head": lambda: raw(ok + b"X: " + b"y" * 5_000_000 + b"\r\n" + html + b"\r\n" + shown.encode()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,13 @@ from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.pages.charset import to_utf8
 from crawl.pages.html import asks_noai, parse_page
 from crawl.rsl import MEDIA_TYPE
-from crawl.units import Units
+from crawl.units import SLOW_OF_A_HOST, Units
 from crawl.urls import url_in_header
 from crawl.wat.entities import with_references_decoded
 from crawl.wat.records import WatPage, parse_head, parse_wat
 from crawl.wishes import content_signal, content_usage
 from dataset import heartbeat, usage
+from dataset.hosts import hostname
 
 if TYPE_CHECKING:
     from crawl.wat.columns import WatImages
@@ -60,6 +62,7 @@ class ArchiveReader:
         self._rows = Rows(piece.archive, self._sources, every_text=every_text, counts=self._counts)
         self.held = HeldImages(piece.archive)
         self._wat_images: WatImages | None = None  # those that wait
+        self._slow: Counter[str] = Counter()  # by host, records that took too long
 
     def candidates(self) -> Iterator[pa.Table]:
         """Read the piece to its end."""
@@ -70,7 +73,10 @@ class ArchiveReader:
                 yield self._flush()
                 self._first = record.offset
             self._last = record.offset
-            if not units.begin(record.offset):
+            is_mine = units.begin(record.offset)
+            if units.slow and self._is_of_slow_host(record):
+                continue
+            if not is_mine:
                 continue
             began = time.thread_time() if self._sample < 1 else 0.0
             if record.type == "metadata":
@@ -83,6 +89,17 @@ class ArchiveReader:
             if self._sample < 1:  # all else is reading past pages, which a whole run does no more often
                 usage.count(**{usage.SAMPLED: time.thread_time() - began})
         yield self._flush()
+
+    def _is_of_slow_host(self, record: Record) -> bool:
+        """Whether a record stands behind its host's third that took too long."""
+        host = hostname(record.uri)
+        if self._units.took_too_long(record.offset):
+            self._slow[host] += 1
+            return False
+        if self._slow[host] < SLOW_OF_A_HOST:
+            return False
+        self._is_damaged(record.offset, f"is of {host}, of which {SLOW_OF_A_HOST} took too long: left out")
+        return True
 
     def _flush(self) -> pa.Table:
         if not self._units.is_probe:

@@ -57,3 +57,24 @@ def test_the_heartbeat_names_the_record(source: Path) -> None:
     assert at.is_guarded and place_of(at.first)[0] == 1 and at.place.startswith(source.name)
     last = whole["offset"].to_pylist()[-1]
     assert at.first <= first_unit(1) + NUMBERS * last < at.last
+
+
+def test_pages_of_a_host_of_which_three_took_too_long_are_not_read_any_more(tmp_path: Path) -> None:
+    listed = [
+        (f"http://{host}.example/{n}", f'<img src="/{n}.jpg" alt="a kettle {n}">')
+        for n in range(5)
+        for host in ("slow", "good")
+    ]
+    source = pages.write(tmp_path / "a.warc.gz", listed)
+    offsets = read(source, Units())["offset"].to_pylist()
+    for count, left in ((2, 8), (3, 5)):
+        slow = frozenset(NUMBERS * offset for offset in offsets[: 2 * count : 2])
+        assert read(source, Units(without=slow)).num_rows == 10 - count  # left out for something else
+        beside = Beside()
+        piece = Piece(source.name, str(source), 0, -1)
+        rows = pa.concat_tables(read_candidates([piece], ExtractConfig(), beside, [Units(without=slow, slow=slow)]))
+        assert rows.num_rows == left
+        assert rows["host"].to_pylist().count("good.example") == 5
+    assert beside.sources["damaged_records"].to_pylist() == [2]
+    said = f"a.warc.gz: the record at byte {offsets[6]:,} is of slow.example, of which 3 took too long: left out"
+    assert beside.sources["error"].to_pylist() == [said]

@@ -22,6 +22,7 @@ from pipeline.engine.sources import inputs
 from pipeline.engine.sources.plan import partitions
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE, ARCHIVE_LOCATIONS, CANDIDATE_FILES
 from pipeline.stages.extract import EXTRACT
+from pipeline.workers.failures import TIME
 
 _LEFT_OUT = {
     SKIPPED: "it is left out",
@@ -44,10 +45,11 @@ def _pieces(context: Context) -> list[tuple[Piece, Units]]:
             start, is_over = offset + 1, is_over or kind == CUT_OFF
         if not is_over:
             pieces.append((replace(piece, start=start), base, mine))
+    slow = {unit for unit, lost in context.task.without.items() if lost.reason == TIME}
     lengths = [_end(context, piece) - piece.start for piece, _, _ in pieces]
     before = [0, *itertools.accumulate(lengths)]
     return [
-        (piece, Units(base, context.task.only, frozenset(mine), before[index], piece.start, before[-1]))
+        (piece, Units(base, context.task.only, frozenset(mine), mine & slow, before[index], piece.start, before[-1]))
         for index, (piece, base, mine) in enumerate(pieces)
     ]
 

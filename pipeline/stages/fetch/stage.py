@@ -51,6 +51,7 @@ from pipeline.stages.fetch.fetch_store import chunk_key, chunk_name, held_images
 from pipeline.stages.fetch.from_archives import from_adopted, from_archives
 from pipeline.stages.fetch.licenses import SAID
 from pipeline.stages.fetch.progress import Tally, clear
+from pipeline.stages.fetch.slow_hosts import with_slow_hosts
 from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
 
@@ -79,9 +80,10 @@ def get(context: Context) -> Result:
     """Get every URL of the partition that the store lacks; then give the newest observation of each."""
     licensed = licenses.strictest_by_pair(context.concat("licensed", SAID))
     urls, disowned = licenses.urls_to_get(context, licensed)
-    wanted = [urls[unit] for unit in context.units(len(urls))]
+    left_out = with_slow_hosts(urls, context.task.without)
+    wanted = [urls[unit] for unit in context.units(len(urls)) if unit not in left_out]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
-    for unit, lost_unit in sorted(context.task.without.items()):
+    for unit, lost_unit in sorted(left_out.items()):
         context.leave_out(lost_unit, url=urls[unit])
     held = held_images(context)
     stored = look(context, [*wanted, *disowned], held)
