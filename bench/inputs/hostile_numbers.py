@@ -129,8 +129,6 @@ def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Cal
         "errors of GBK": lambda: raw(ok + typed % b"gbk" + shown.encode() + b"\xff" * 5_000_000),
         "errors of Shift_JIS": lambda: raw(ok + typed % b"shift_jis" + shown.encode() + b"\xa0\xfe" * 2_500_000),
         "frames of 20 avifs": lambda: _each_of(20, lambda number: frames(100 + number, 4_000), image, "image/avif"),
-            20, lambda number: overlay(900 + number, 1), image, "image/heic"
-        ),
         "items of an avif": lambda: image(_items(60_000), "image/avif"),
         "head of lines": lambda: raw(ok + b"X: y\r\n" * 400_000 + html + b"\r\n" + shown.encode()),
         "line of a head": lambda: raw(ok + b"X: " + b"y" * 5_000_000 + b"\r\n" + html + b"\r\n" + shown.encode()),
