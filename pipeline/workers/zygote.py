@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import gc
 import importlib
 import mmap
 import os
@@ -61,6 +62,8 @@ def main() -> None:
     for module in modules:
         with contextlib.suppress(Exception):  # the child that needs it says what is wrong with it
             importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else a child's first collection writes into each page of what was imported, and has its own copy
     with socket.socket(fileno=int(descriptor)) as asked:
         while True:
             message, descriptors, _, _ = socket.recv_fds(asked, 1 + NUMBER.size, 2)
