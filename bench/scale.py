@@ -202,6 +202,8 @@ class Imagined:
             "chosen",
         ):
             return min(rows // 100, 500_000)
+        if task.phase == "dedup.possible_spam":
+            return 10_001  # at most: each of them is on more than 0.0001 of all
         if role == "repeated":
             return rows // 100 + 1  # at most: each of them is on more than 100 images
         if role == "copies":

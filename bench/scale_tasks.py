@@ -110,19 +110,20 @@ def gathered(count: int) -> None:
     members(nodes(count), pa.table([number, number - number % 2], schema=EDGES))
 
 
+def one_cluster(count: int, look: np.ndarray) -> pa.Table:
+    """Return MEMBERS of one component, which differ in their bytes, and in their hashes as these numbers do."""
+    found = nodes(count).set_column(4, NODES.field("hash"), hashes(look, 32))
+    return pa.table([*found.columns, pa.array(np.zeros(count, np.int64))], schema=MEMBERS)
+
+
 def one_look(count: int) -> None:
     """Do neardup.clusters where all images look alike, and differ in their bytes."""
-    look = nodes(count).set_column(4, NODES.field("hash"), hashes(np.zeros(count, np.int64), 32))
-    columns = [*look.columns, pa.array(np.zeros(count, np.int64))]
-    del look
-    clusters(pa.table(columns, schema=MEMBERS), NearDupConfig())
+    clusters(one_cluster(count, np.zeros(count, np.int64)), NearDupConfig())
 
 
 def unlike_chain(count: int) -> None:
     """Do neardup.clusters where all images are in one cluster, and no two of them are alike: none goes."""
-    number = np.arange(count)
-    look = nodes(count).set_column(4, NODES.field("hash"), hashes(number, 32))
-    clusters(pa.table([*look.columns, pa.array(np.zeros(count, np.int64))], schema=MEMBERS), NearDupConfig())
+    clusters(one_cluster(count, np.arange(count)), NearDupConfig())
 
 
 def one_hub(count: int) -> None:

@@ -84,11 +84,25 @@ def repeated_texts(keys: pa.Table, config: DedupConfig) -> pa.Table:
     return sql.run(sql.load("dedup/spam"), {"keys": keys}, options).cast(REPEATED)
 
 
+def possible_spam(repeated: pa.Table, config: DedupConfig) -> pa.Table:
+    """Return what `spam` needs of the repeated texts of some parts: few, of however many there are.
+
+    Args:
+        repeated: REPEATED of some parts of the dataset.
+
+    Returns:
+        REPEATED, ordered by text_key; with one row that counts all of these parts. With a share of 0.0001 it has 10,000
+        texts at most.
+    """
+    options = {"max_share_per_text": config.max_share_per_text}
+    return sql.run(sql.load("dedup/possible_spam"), {"spam": repeated}, options).cast(REPEATED)
+
+
 def spam(repeated: pa.Table, config: DedupConfig) -> pa.Table:
     """Return the repeated texts that stand on more than `max_share_per_text` of the dataset.
 
     Args:
-        repeated: REPEATED of all parts of the dataset.
+        repeated: REPEATED of all parts of the dataset, or what `possible_spam` has of them.
 
     Returns:
         SPAM, ordered by text_key.

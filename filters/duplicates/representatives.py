@@ -24,6 +24,8 @@ _FEW_ROWS = 128
 """So many are compared with one another, without keys."""
 _BLOCK_ROWS = 65_536
 """Rows that are compared at a time."""
+_JOINED_ROWS = 16_384
+"""Rows that are joined at a time: of two million that stay, each meets some thirty by a key."""
 _VALUES = 1 << 16
 
 
@@ -109,8 +111,10 @@ def _first_alike(rows: np.ndarray, staying: np.ndarray, alike: Alike, keys: Iter
         start = np.cumsum(count) - count
         for flip in [0, *(1 << bit for bit in range(16))] if key.but_one else [0]:
             sought = wanted ^ np.uint16(flip)
-            for i, other in expand(start[sought], count[sought], entries):
-                place = mine[i]
-                is_like = alike(rows[place], other)
-                np.minimum.at(first, place[is_like], other[is_like])
+            for low in range(0, len(sought), _JOINED_ROWS):
+                block = sought[low : low + _JOINED_ROWS]
+                for i, other in expand(start[block], count[block], entries):
+                    place = mine[low + i]
+                    is_like = alike(rows[place], other)
+                    np.minimum.at(first, place[is_like], other[is_like])
     return first

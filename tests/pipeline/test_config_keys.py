@@ -334,7 +334,7 @@ def test_what_no_archive_holds_is_asked_of_the_web_where_the_config_says_so(worl
 ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
         *("commoncrawl.files", "commoncrawl.base"),  # test_sources
-        "commoncrawl.max_requests_per_s",  # dataset/test_pace, workers/test_executor
+        "commoncrawl.max_requests_per_s",  # dataset/store/test_rate_limit
         *(f"extract.{name}" for name in ("url_columns", "text_columns", "columns", "quoted_tsv")),  # crawl/tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # stages/fetch/test_fetch_keys

@@ -14,10 +14,12 @@ import yaml
 
 import dataset
 from dataset.ledger.lease import Lease, LeaseHeldError
+from dataset.stages import names
 from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config
+from pipeline.forecast.rates import measure_rates
 from tests import s3_server
 from tests.pipeline import pages, small_archive
 from tests.pipeline.prebuilt import Prebuilt
@@ -67,6 +69,20 @@ def test_a_bucket_holds_the_same_bytes_as_a_disk(local_contents: dict[str, bytes
     held = contents(remote)
     assert sorted(held) == sorted(local_contents)
     assert held == local_contents
+
+
+def test_status_and_plan_have_what_a_run_asked_of_a_bucket(remote: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", remote]) == 0
+    heads, *lines = capsys.readouterr().out.partition("requests of the bucket")[2].splitlines()
+    assert heads.split() == ["GET", "PUT", "LIST", "DELETE", "MB", "read", "MB", "written"]
+    said = {stage.strip(): [float(n.replace(",", "")) for n in line.split()[-6:]] for line in lines
+            for stage in [line[:26]] if line.startswith("  ")}  # fmt: skip
+    planned = measure_rates(remote)
+    for stage in names():
+        by_phase = [cost for cost in planned.phases if cost.stage == stage]
+        told = [sum(cost.of(kind) for cost in by_phase) for kind in ("get", "put", "list")]
+        assert said[stage][:3] == told, stage
+        assert told[0] > 0 < told[1], stage
 
 
 def test_a_second_run_over_s3_does_no_work(archive: Path, remote: str) -> None:

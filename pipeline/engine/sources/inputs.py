@@ -19,7 +19,7 @@ from crawl.archives.decoding.inflate import GZIP_SIGNATURE, GzipStream
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.web.contact import NoContactError
 from crawl.web.crawl_pages import harvest
-from dataset.store import s3
+from dataset.store import rate_limit, s3
 from dataset.store.secrets import public, without
 from dataset.store.storage import Storage, absolute, filesystem, is_local, open_input
 from dataset.store.web import info as web_info
@@ -195,6 +195,8 @@ def _list_matches(pattern: str, key: str = "sources") -> list[Source]:
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{key}: {public(pattern)}: {without(str(error), pattern)}") from None
     magic, below = MAGIC.search(pattern) is not None, ""
+    if not local:
+        rate_limit.wait()
     if magic and filesystem_.get_file_info(path).type == fs.FileType.File:
         magic = False  # a file of that very name is meant
     if magic:
@@ -259,6 +261,7 @@ def _as_user_wrote(pattern: str, path: str, below: str) -> str:
 def _remote_version(location: str) -> str:
     """What the server says of a remote file's content: its ETag, or its time of change."""
     parts = urlsplit(location)
+    rate_limit.wait()
     if parts.scheme in ("s3", "s3a"):
         return s3.version(location, parts.netloc, parts.path.lstrip("/"))
     import fsspec

@@ -7,7 +7,15 @@ from dataset.stages import Stage
 DEDUP = Stage(
     name="dedup",
     code=f"{__name__}.stage",
-    phases=("dedup.texts", "dedup.spam", "dedup.urls", "dedup.against", "dedup.duplicates", "dedup.decide"),
+    phases=(
+        "dedup.texts",
+        "dedup.spam",
+        "dedup.possible_spam",
+        "dedup.urls",
+        "dedup.against",
+        "dedup.duplicates",
+        "dedup.decide",
+    ),
     judges="candidates",
     passed="the first of its kind",
     sections=("dedup",),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from dataset.ids import words64
+from dataset.ledger.commits import Commit
 from dataset.schema import VERDICTS
 from filters.duplicates import exact
 from filters.duplicates.exact import REPEATED, SPAM, DedupConfig
 from pipeline.config import Config, options
 from pipeline.engine.contract import CANDIDATE_ROWS, roles, settings
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
-from pipeline.engine.exchanges.gathering import exchange, fold_tables
+from pipeline.engine.exchanges.gathering import FOLDED_FILES, READ_FILES, exchange, fold_tables
 from pipeline.engine.exchanges.locators import bucket_by_partition, locators, rows_of
-from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Inputs, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.earlier_datasets import earlier_partitions, kept_pairs
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
@@ -37,12 +40,25 @@ def texts(context: Context) -> Result:
     reads=roles("keys"),
     takes=("max_images_per_text",),
     gives=roles(repeated=REPEATED),
-    folds={"repeated": pa.concat_tables},
 )
 def spam(context: Context) -> Result:
     """Give texts on more distinct images than allowed, whatever the dataset's size, and how many there are in all."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("repeated", exact.repeated_texts(keys, settings(DedupConfig, context.options)), REPEATED)
+
+
+@phase(
+    DEDUP,
+    "dedup.possible_spam",
+    reads=roles(repeated=REPEATED),
+    takes=("max_share_per_text",),
+    gives=roles(repeated=REPEATED),
+    folds={"repeated": pa.concat_tables},
+)
+def possible_spam(context: Context) -> Result:
+    """Give of many buckets' repeated texts those that can be on more images than the dataset's size allows."""
+    config = settings(DedupConfig, context.options)
+    return Result().table("repeated", exact.possible_spam(context.concat("repeated", REPEATED), config), REPEATED)
 
 
 def _spam(context: Context) -> pa.Table:
@@ -114,6 +130,20 @@ def decide(context: Context) -> Result:
     return verdict_result(context, rows, first_verdicts(parts))
 
 
+def _repeated(run: Run, counted: Sequence[Commit]) -> Inputs:
+    """The repeated texts of all buckets, which every task reads; of many buckets those alone that may be spam."""
+    files = [Input(commit.files["repeated"]) for commit in counted]
+    if len(files) <= READ_FILES:
+        return tuple(files)
+    share = options(run.config.dedup, "max_share_per_text")
+    parts = range(0, len(files), FOLDED_FILES)
+    tasks = [
+        Task(possible_spam.name, number, {"repeated": tuple(files[first : first + FOLDED_FILES])}, share)
+        for number, first in enumerate(parts)
+    ]
+    return fold_tables(run, run.do(possible_spam, tasks), "repeated")
+
+
 def check(config: Config) -> None:
     """Check whether the datasets of `against` can be compared with, before any work is done. Raises ConfigError."""
     earlier_partitions(config)
@@ -124,8 +154,9 @@ def run(run: Run) -> None:
     config = run.config.dedup
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     by_text = exchange(run, run.map(texts, buckets), "keys")
-    spam_texts = run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]})
-    repeated = {"repeated": fold_tables(run, spam_texts, "repeated")}
+    repeated = {
+        "repeated": _repeated(run, run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]}))
+    }
     by_url = exchange(run, run.map(urls, {**buckets, **options(config, "max_share_per_text")}, shared=repeated), "keys")
     known = run.do(
         against,

@@ -20,6 +20,7 @@ from filters.duplicates.exact import (
     URL_KEYS,
     DedupConfig,
     duplicates,
+    possible_spam,
     repeated_texts,
     spam,
     text_keys,
@@ -52,6 +53,8 @@ def run(partitions: list[list[Pair]], config: DedupConfig) -> dict[tuple[int, in
         repeated_texts(by_text.filter(pc.equal(by_text["text_key"], key)), config) for key in set(by_text["text_key"])
     ]
     spam_list = spam(pa.concat_tables([REPEATED.empty_table(), *parts]), config)
+    some = [possible_spam(pa.concat_tables([REPEATED.empty_table(), *parts[at::2]]), config) for at in range(2)]
+    assert spam(pa.concat_tables(some), config).equals(spam_list)  # of two halves of the buckets, what they can have
     found = duplicates(pa.concat_tables([url_keys(part, spam_list) for part in tables]), config)
     verdicts = {}
     for number, part in enumerate(tables):
