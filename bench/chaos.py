@@ -101,12 +101,12 @@ class Build:
                 return True
             if time.monotonic() > end:
                 self.kill()
-                raise TimeoutError(f"the build does not go on; it said: {self.said[-1:]}")
+                raise TimeoutError(f"the build does not go on; it said: {self.said_lines[-1:]}")
             time.sleep(0.5)
         return False
 
     @property
-    def said(self) -> list[str]:
+    def said_lines(self) -> list[str]:
         """Its lines so far."""
         return self.log.read_text(errors="replace").splitlines()
 
@@ -157,8 +157,8 @@ def disturb(matrix: Matrix, total: int, events: int, rng: random.Random) -> tupl
             build.kill()
         nodes.end()
     if build.process.returncode:
-        return met, 0, f"the build ended with {build.process.returncode}: {build.said[-1:]}"
-    again = tasks_done(build.said) - (total - lost) if lost else 0
+        return met, 0, f"the build ended with {build.process.returncode}: {build.said_lines[-1:]}"
+    again = tasks_done(build.said_lines) - (total - lost) if lost else 0
     return met, again, differences(matrix.reference, contents(str(out)))
 
 

@@ -95,7 +95,7 @@ class Started:
         assert self._process.pid is not None
         self.group = self._process.pid
 
-    def ended(self, timeout_s: float) -> tuple[int, str]:
+    def wait_for_end(self, timeout_s: float) -> tuple[int, str]:
         """Wait for the end of the run; return its exit status (negative: the signal that ended it) and what it said.
 
         Raises TimeoutError.

@@ -67,7 +67,7 @@ def write_table(path: Path, rows: int) -> None:
     unfinished.rename(path)
 
 
-def taken(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: str) -> tuple[float, float]:
+def measure_build(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: str) -> tuple[float, float]:
     """Return CPU seconds and the bytes of the largest process of a build, with those of its pieces that were ended."""
     kept = folder / f"{source.name}.json"
     figures = json.loads(kept.read_text()) if kept.exists() else {"cpu_s": 0.0, "bytes": 0, "whole": False}
@@ -109,7 +109,7 @@ def rows_grown(folder: Path, sizes: tuple[int, int]) -> dict[str, float]:
         if not (source := folder / f"{count}.parquet").exists():
             write_table(source, count)
         overrides = {"run": {"small_bytes": 2**40}}
-        measured.append(taken(folder, source, overrides, "--to", "prebalance"))
+        measured.append(measure_build(folder, source, overrides, "--to", "prebalance"))
     return grown("extract to prebalance", "rows", sizes, measured)
 
 
@@ -129,7 +129,7 @@ def images_grown(folder: Path, sizes: tuple[int, int]) -> dict[str, float]:
             "image": {"nsfw_model": ""},
             "run": {"small_bytes": 2**40},
         }
-        measured.append(taken(folder, source, overrides))
+        measured.append(measure_build(folder, source, overrides))
     return grown("extract to pack", "images", sizes, measured)
 
 

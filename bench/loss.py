@@ -39,7 +39,7 @@ def main() -> None:
     for count in options.alone:
         figures = run("ours", count, Path("-"))
         rows.append({"pairs": count, "ours": figures})
-        print(f"{count:>7,} pairs: ours {shown(figures)}", flush=True)
+        print(f"{count:>7,} pairs: ours {figures_line(figures)}", flush=True)
     last = rows[len(options.compared) - 1]
     slope = slope_of([(row["pairs"], row["ours"]["bytes"]) for row in rows])
     slowest = max(row["ours"]["seconds"] / row["peer"]["seconds"] for row in rows if "peer" in row)
@@ -72,7 +72,8 @@ def compare(count: int) -> dict[str, Any]:
         ours, theirs = (torch.load(file) for file in files.values())
     error = max(float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs, strict=True))
     print(
-        f"{count:>7,} pairs: ours {shown(best['ours'])}; peer {shown(best['open_clip'])}; apart {error:.1e}", flush=True
+        f"{count:>7,} pairs: ours {figures_line(best['ours'])}; peer {figures_line(best['open_clip'])}; apart {error:.1e}",
+        flush=True,
     )
     return {"pairs": count, "ours": best["ours"], "peer": best["open_clip"], "error": error}
 
@@ -83,7 +84,7 @@ def run(kind: str, count: int, file: Path) -> dict[str, Any]:
     return measure(Path(sys.executable), script, kind, str(count), str(WIDTH), str(SCALE), str(file))
 
 
-def shown(figures: dict[str, Any]) -> str:
+def figures_line(figures: dict[str, Any]) -> str:
     """Return seconds and bytes, for people."""
     return f"{figures['seconds']:7.2f} s {figures['bytes'] / 1e6:7,.0f} MB"
 

@@ -113,7 +113,7 @@ class Matrix:
 
     def run(self, out: str, fault: Fault | None = None) -> None:
         """Do a run that nothing disturbs."""
-        status, said = self.start(out, 0.0, fault).ended(_TIMEOUT_S)
+        status, said = self.start(out, 0.0, fault).wait_for_end(_TIMEOUT_S)
         assert status == 0, said
 
     def counted(self, name: str, count: Callable[[], list[str]]) -> list[str]:
@@ -125,9 +125,9 @@ class Matrix:
 
     def judge(self, moment: str, out: str, started: Started) -> Outcome:
         """Wait for the end, go on with the same command, and compare."""
-        status, said = started.ended(_TIMEOUT_S)
+        status, said = started.wait_for_end(_TIMEOUT_S)
         is_silent = status == 0 and bool(differences(self.reference, contents(out)))
-        again, why = self.start(out, 60.0).ended(_TIMEOUT_S)
+        again, why = self.start(out, 60.0).wait_for_end(_TIMEOUT_S)
         if again:
             wrong = f"the resume ended with {again}: {_last_line(why)}"
             return Outcome(moment, status, _last_line(said), wrong, is_silent)
@@ -179,7 +179,7 @@ def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[Moment]:
         return matrix.start(str(out), 0.0, Fault(kind, operation, at, str(counter)))
 
     def count() -> list[str]:
-        status, said = disturbed(0, "before").ended(_TIMEOUT_S)
+        status, said = disturbed(0, "before").wait_for_end(_TIMEOUT_S)
         assert status == 0, said
         assert not differences(matrix.reference, contents(str(out))), "two undisturbed runs differ"
         return counter.read_text().splitlines()
@@ -205,7 +205,7 @@ def on_small_disk(matrix: Matrix, moments: int) -> Iterator[Moment]:
         subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(mount)], check=True)
         try:
             started = matrix.start(str(mount / "out"), 0.0)
-            started.ended(_TIMEOUT_S)
+            started.wait_for_end(_TIMEOUT_S)
             subprocess.run(["mount", "-o", f"remount,size={4 * whole + 2**26}", str(mount)], check=True)
             return matrix.judge(
                 f"a disk of {share:.0%} of the dataset's {whole / 1e6:,.0f} MB", str(mount / "out"), started
@@ -232,7 +232,7 @@ def on_s3(matrix: Matrix, proxy: FaultyProxy, bucket: str, kind: str, moments: i
         plan = proxy.plan = Plan(failure, request, times, only_writes=kind != "faults")
         started = matrix.start(out, 1.0)
         plan.group = started.group
-        status, said = started.ended(_TIMEOUT_S)
+        status, said = started.wait_for_end(_TIMEOUT_S)
         proxy.plan = Plan()
         moment = f"request {request:,} of {len(names):,}, {failure}"
         if len(plan.asked) < request:  # the order of requests is not always the same, nor their number

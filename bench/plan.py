@@ -40,7 +40,7 @@ def cpu_s(trial: Measured) -> dict[str, float]:
     return {**taken, DRIVER: trial.driver.get("cpu_s", 0.0)}
 
 
-def told(forecast_: Forecast) -> dict[str, float]:
+def forecast_cpu_s(forecast_: Forecast) -> dict[str, float]:
     """Return what each stage is told to take."""
     return {stage.stage: 3600 * stage.core_hours for stage in forecast_.stages}
 
@@ -58,7 +58,7 @@ def main() -> None:
     assumptions = Assumptions(
         pairs_per_partition=config.run.pairs_per_partition, piece_megabytes=config.run.piece_bytes / 1e6
     )
-    before, after = told(forecast(trial, whole.pairs, assumptions)), cpu_s(whole)
+    before, after = forecast_cpu_s(forecast(trial, whole.pairs, assumptions)), cpu_s(whole)
     tried = cpu_s(trial)
     print(f"{trial.pairs:,} pairs in the trial, {whole.pairs:,} in the whole; CPU seconds")
     for stage in after:

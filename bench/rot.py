@@ -122,7 +122,7 @@ def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
     files = names_of(out)
     bytes_ = {name: path.read_bytes() for name, path in files.items()}
     written = {name: _file_version(path) for name, path in files.items()}
-    return Whole(config, out, bytes_, written, status(str(out)).as_rows(), asked(out), samples)
+    return Whole(config, out, bytes_, written, status(str(out)).as_rows(), ask_all_views(out), samples)
 
 
 def _file_version(path: Path) -> tuple[int, int]:
@@ -138,7 +138,7 @@ def names_of(out: Path) -> dict[str, Path]:
     return {name: files[name] for name in sorted(files) if name.partition("/")[0] not in _LOST}
 
 
-def asked(out: Path) -> dict[str, Any]:
+def ask_all_views(out: Path) -> dict[str, Any]:
     """Return every view, as a number that its rows give in any order."""
     dataset = Dataset(str(out))
     return {view: dataset.ask(f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {view} AS t").fetchall() for view in VIEWS}
@@ -236,7 +236,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
     if not damage(out / case.file, case.way, others, random.Random(f"{seed} {case.file} {case.way}")):
         return None
 
-    def told() -> bool:
+    def has_same_status() -> bool:
         return bool(status(str(out)).as_rows() == whole.status)
 
     def verified() -> bool:
@@ -246,7 +246,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
         return not named
 
     def read() -> bool:
-        return asked(out) == whole.views
+        return ask_all_views(out) == whole.views
 
     def learned() -> bool:
         got = dict(trained(out))
@@ -276,7 +276,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
 
     outcome = {
         "verify": judged(case, verified, UNTOUCHED),
-        "status": judged(case, told, UNTOUCHED),
+        "status": judged(case, has_same_status, UNTOUCHED),
         "read": judged(case, read, UNTOUCHED),
         "train": judged(case, learned, UNTOUCHED),
         "run": judged(case, run, MENDED),

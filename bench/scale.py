@@ -100,7 +100,7 @@ class Imagined:
         for role in phase.contract.gives:
             name = f"{folder(task.phase)}/{role}-{task.partition:05d}-{task.fingerprint}"
             data: bytes | None = None
-            count = self._given(task, role, rows)
+            count = self._given_rows(task, role, rows)
             if role in phase.exchanges:
                 buckets, first = self._buckets(task)
                 size = 30 * count + 300 * buckets + len(exchange_end(0, 0, 0)) + buckets * exchange._LINE.itemsize
@@ -184,7 +184,7 @@ class Imagined:
             facts["method"] = task.method
         return {name: value for name, value in facts.items() if value not in (None,)}
 
-    def _given(self, task: Task, role: str, rows: int) -> int:
+    def _given_rows(self, task: Task, role: str, rows: int) -> int:
         if task.phase == "extract.candidates":
             return PIECE_CANDIDATES if role == "candidates" else 100
         if role == "verdicts":

@@ -66,7 +66,7 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def taken(body: bytes) -> RefusedBody:
+def refuse_body(body: bytes) -> RefusedBody:
     """Return what is made of a body, all of which came."""
     return RefusedBody("not_an_image", "as sent")
 
@@ -92,7 +92,7 @@ def memory(port: int, hosts: int) -> dict[str, Any]:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     began = time.monotonic()
-    rows = fetch([f"http://{name}/a.jpg" for name in names], config, taken)
+    rows = fetch([f"http://{name}/a.jpg" for name in names], config, refuse_body)
     ended.set()
     watcher.join()
     outcomes = Counter(row.outcome for row in rows)
@@ -107,12 +107,12 @@ def silence(port: int, hosts: int, timeout_s: float) -> dict[str, Any]:
     config = FetchConfig(resolve=dict.fromkeys(names, f"127.0.0.1:{port}"), timeout_s=timeout_s)
     ends: list[float] = []
 
-    def done(row: Observation) -> None:
+    def count_done(row: Observation) -> None:
         if row.outcome == "not_an_image":
             ends.append(time.monotonic())
 
     cpu, began = time.process_time(), time.monotonic()
-    rows = fetch([f"http://{name}/a.jpg" for name in names], config, taken, done=done)
+    rows = fetch([f"http://{name}/a.jpg" for name in names], config, refuse_body, done=count_done)
     seconds = time.monotonic() - began
     outcomes = Counter(row.outcome for row in rows)
     places = hosts * timeout_s * config.attempts / config.concurrency

@@ -198,7 +198,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
                 if spec.device == "cuda" and "micro_batch" in result:
                     result["forecast_bytes"] = forecast(spec.model, result["batch_size"], result["micro_batch"])
                 results.append(result)
-                print(shown(results[-1]), flush=True)
+                print(format_result(results[-1]), flush=True)
         status = process.wait()
         limit.cancel()
         if status:
@@ -206,7 +206,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
             late = status == -signal.SIGKILL and time.time() > spec.deadline
             reason = "its time was up" if late else " ".join(errors.read().split())[-300:]
             results.append({**broken, "error": f"ended with {status}: {reason}"})
-            print(shown(results[-1]), flush=True)
+            print(format_result(results[-1]), flush=True)
     return results
 
 
@@ -219,7 +219,7 @@ def forecast(model: str, batch_size: int, micro_batch: int) -> int:
     return MemoryForecast(config, 1).memory(micro_batch).allocated
 
 
-def shown(result: dict[str, Any]) -> str:
+def format_result(result: dict[str, Any]) -> str:
     """Return a result as a line for people."""
     head = f"{result['side']:>4} {result['model']:<10} {result['run']:<42}"
     if ended := result.get("error") or result.get("left_out"):

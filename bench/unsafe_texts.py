@@ -27,7 +27,7 @@ LABELS = Path(__file__).with_name("unsafe_texts.jsonl")
 REASONS = ("address_unsafe", "domain_blocked", "text_blocked", "text_profane")
 
 
-def found(judged: Sequence[Judged]) -> tuple[Share, Share]:
+def precision_and_recall(judged: Sequence[Judged]) -> tuple[Share, Share]:
     """Return precision and recall."""
     dropped = [item for item in judged if item.reason in REASONS]
     unsafe = [item for item in judged if item.label["verdict"] == "unsafe"]
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (item.label["verdict"] == "unsafe") != (item.reason in REASONS):
             said = f"{item.label['verdict']} {item.label['language']} as {item.language}"
             print(f"wrong: {said} | {item.reason} | {item.label['text']} | {item.label['url']}")
-    precision, recall = found(judged)
+    precision, recall = precision_and_recall(judged)
     print(f"precision {precision}\nrecall    {recall}")
     print_record({"bench": "unsafe_texts", "precision": precision.share, "recall": recall.share, "of": len(judged)})
 

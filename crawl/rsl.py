@@ -67,7 +67,7 @@ class License:
 
     terms: tuple[_Term, ...]
 
-    def said(self, url: str) -> str | None:
+    def terms_for(self, url: str) -> str | None:
         """Return what it says of an absolute URL: PROHIBITED, PAYMENT or PERMITTED with why; None: nothing of
         training.
         """

@@ -27,3 +27,16 @@ def test_no_docstring_begins_with_what_it_is_of() -> None:
     found = list(docstrings())
     assert len(found) > 2_000
     assert [(place, text) for place, text in found if text.split()[0].rstrip(",") in PREPOSITIONS] == []
+
+
+PARTICIPLES = frozenset((
+    "made", "told", "found", "kept", "given", "taken", "said", "asked", "done",
+    "ended", "gone", "held", "known", "meant", "left", "shown", "begun",
+))  # fmt: skip
+
+
+def test_no_function_is_called_by_a_bare_participle() -> None:
+    """`_told`, `made`: whoever meets such a call must look up what it does. A verb says so, or what it returns."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    names = {node.name.strip("_") for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert len(names) > 1_000 and names & PARTICIPLES == set()

@@ -226,7 +226,7 @@ def _train(
     stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device, decoder)))
     ends.enter_context(closing(parts))
     ends.enter_context(reporting_failures(run_dir, processes))
-    if periodic.missed(first_step):
+    if periodic.was_missed(first_step):
         periodic.examine(first_step, log)
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
@@ -289,7 +289,7 @@ def _train(
         clock.step_ends()
         done = step + 1
         if periodic.due(done):
-            with clock.stopped():
+            with clock.pause():
                 periodic.examine(done, log)
         with clock.waiting("others"):
             stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment

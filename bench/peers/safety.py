@@ -69,7 +69,7 @@ def pdq(folder: Path, bits: int) -> dict:
     settings = [(16, 16, 1), (11, 23, 2), (8, 28, 3), (8, 32, 3)]
     assert all(count * (flips + 1) > bits for count, _, flips in settings)
 
-    def made(setting):
+    def make_index(setting):
         began = time.process_time()
         if setting is None:
             index = faiss.IndexBinaryFlat(256)
@@ -89,12 +89,12 @@ def pdq(folder: Path, bits: int) -> dict:
 
     tried = {}
     for setting in (None, *settings):
-        index, _ = made(setting)
+        index, _ = make_index(setting)
         search(index, range(5))
         tried[setting] = 50 / search(index, range(50))[1]
         del index
     best = max(tried, key=lambda key: tried[key])
-    index, built = made(best)
+    index, built = make_index(best)
     search(index, range(100))
     matches, seconds = search(index, range(len(images)))
     names = {key: "flat" if key is None else f"{key[0]} x {key[1]} bits, {key[2]} flips" for key in tried}

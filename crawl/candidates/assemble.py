@@ -312,7 +312,7 @@ def _choose(pages: _Pages) -> None:
         number = numbers[index]
         url = pages.urls[number]
         if not url or url[:5] in INLINED or any(column[number] for column in pages.texts):  # else it has no text
-            pages.urls[number] = choices[index].shown()
+            pages.urls[number] = choices[index].shown_url()
 
 
 def _canonical(page: Page, uri: str) -> list[str]:

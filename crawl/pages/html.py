@@ -37,7 +37,7 @@ MAX_LANGUAGE_CHARS = 35
 class Choice(Protocol):
     """An image that names several URLs."""
 
-    def shown(self) -> str:
+    def shown_url(self) -> str:
         """Return the one that it shows in the end, as `crawl.pages.image_address.image_url` says."""
 
     @property

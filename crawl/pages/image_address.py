@@ -276,7 +276,7 @@ class NamedInTag:
 
     attributes: Mapping[str, str | None]
 
-    def shown(self) -> str:
+    def shown_url(self) -> str:
         """Return the URL as `image_url` does."""
         return image_url(self.attributes)
 

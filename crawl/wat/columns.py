@@ -141,7 +141,7 @@ def _decode_odd_link(block: bytes | bytearray, begin: int) -> Link:
 
 
 def _shown_url(link: Link) -> str:
-    return (link.shown() if link.names_others else link.url or "").strip()
+    return (link.shown_url() if link.names_others else link.url or "").strip()
 
 
 def _replace_rows(strings: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:

@@ -63,7 +63,7 @@ class Link(msgspec.Struct, gc=False):
         """Whether anything may come in the place of `url`."""
         return bool(self.data_src or self.data_original or self.data_lazy_src or self.data_srcset)
 
-    def shown(self) -> str:
+    def shown_url(self) -> str:
         """Return the URL of an image that names several."""
         attributes = {
             "src": self.url,

@@ -131,7 +131,7 @@ class Pace:
             self.deadline.reschedule(min(self._end, self._begun + GRACE_S + length / self._rate))
 
     @asynccontextmanager
-    async def stopped(self) -> AsyncIterator[None]:
+    async def pause(self) -> AsyncIterator[None]:
         """Stop the clock while the block runs: this machine is waited for, and not the server."""
         clock = asyncio.get_running_loop().time
         since, deadline = clock(), self.deadline.when()
@@ -224,7 +224,7 @@ async def read_body(
             pieces.append(chunk if decoder is None else decoder.feed(chunk))
             length += len(pieces[-1])
             if length > LARGE_BYTES and not is_large:
-                async with pace.stopped():
+                async with pace.pause():
                     await room.take()
                 is_large = True
             if length > limit or (decoder is not None and decoder.is_done):

@@ -108,10 +108,10 @@ class LeaseFence:
         held = read(self.storage)
         if held is None or held["token"] != self.token:
             self._seen = -math.inf
-            raise self.lost()
+            raise self.lost_error()
         self._seen = now
 
-    def lost(self) -> LeaseLostError:
+    def lost_error(self) -> LeaseLostError:
         """Return the error of a holder that has lost the lease."""
         return LeaseLostError(
             f"another run has taken over {self.storage.url}, because this one could not renew its lease in "

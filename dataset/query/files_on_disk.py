@@ -28,7 +28,7 @@ class FilesOnDisk:
             if self._folder(file.name.rpartition("/")[0])[1].get(file.name) != file.bytes:
                 check_length(self._storage, file)
 
-    def allowed(self, names: Iterable[str]) -> set[str]:
+    def allowed_paths(self, names: Iterable[str]) -> set[str]:
         """Return the paths of the files of some names that are there, as they are and as patterns that mean nothing
         else.
         """

@@ -108,7 +108,7 @@ class Dataset(Committed):
         elif connection is None:
             every = [self, *self._beside]
             remote = [f"{one._remote.protocol}://" for one in every if one._remote]
-            here = [path for one in every if not one._remote for path in one._disk.allowed(one.table_names())]
+            here = [path for one in every if not one._remote for path in one._disk.allowed_paths(one.table_names())]
             sandbox.confine(self.connection, here, remote)
 
     def with_beside(self, beside: Mapping[str, str]) -> Self:

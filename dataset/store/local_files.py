@@ -35,7 +35,7 @@ class Fence(Protocol):
     def ask(self) -> None:
         """Do as a call does, but read the lease anew, and do not take it as it was a moment ago."""
 
-    def lost(self) -> Exception:
+    def lost_error(self) -> Exception:
         """Return what to raise where the folder is gone."""
 
 
@@ -78,7 +78,7 @@ def place(target: Path, data: Data, move: Callable[[Path, Path], object], root: 
         move(draft, target)
     except FileNotFoundError:
         if fence is not None:
-            raise fence.lost() from None
+            raise fence.lost_error() from None
         raise
     except OSError as error:
         if error.errno != errno.EXDEV or fence is None:
@@ -160,7 +160,7 @@ def remove(path: Path, root: str, fence: Fence) -> None:
         path.rename(away)
     except FileNotFoundError:
         if not folder.is_dir():
-            raise fence.lost() from None
+            raise fence.lost_error() from None
         raise
     except OSError as error:
         if error.errno != errno.EXDEV:

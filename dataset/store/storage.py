@@ -374,11 +374,11 @@ class Storage:
             with self._watch_request():
                 s3.delete_same(self.url, bucket, key, old)
             return
-        with contextlib.suppress(FileNotFoundError), self._locked(name):
+        with contextlib.suppress(FileNotFoundError), self._lock(name):
             if self.read(name) == old:
                 self.delete([name])
 
-    def _locked(self, name: str) -> contextlib.AbstractContextManager[object]:
+    def _lock(self, name: str) -> contextlib.AbstractContextManager[object]:
         """Keep others from replacing the file meanwhile, on disk."""
         return local_files.lock_folder(Path(self.path(name)).parent) if self.local else contextlib.nullcontext()
 

@@ -110,7 +110,7 @@ class HashLists:
         position, entry, hamming = self._pdq.search(words(hashes), self._widest)
         return position[hamming <= self._pdq_hamming[entry]]
 
-    def listed(self, images: pa.Table) -> np.ndarray:
+    def is_listed(self, images: pa.Table) -> np.ndarray:
         """Return which images that were accepted earlier are on a list now. bool (n,)
 
         Args:

@@ -68,7 +68,7 @@ class Partition:
             ContractError: the phase that wrote it lacks a column of the table's, or has another type of it.
         """
         if (phase := PHASES.get(commit.phase)) is not None:
-            written = phase.contract.written(role)
+            written = phase.contract.given_columns(role)
             if table.schema is not None and written is not None and not _has(written, table.schema):
                 raise ContractError(f"{commit.phase} leaves {role} as {table.role}, whose columns it does not have")
         return replace(self, tables={**self.tables, table: commit.files[role]})

@@ -66,7 +66,7 @@ class Contract:
         """Raise ContractError where a role is missing or unknown, or a table lacks a column."""
         _check(phase, "gives", set(schemas), self.gives, self.may_give)
         for role, schema in schemas.items():
-            declared = self.written(role)
+            declared = self.given_columns(role)
             if schema is not None and declared is not None:
                 for name in declared.names:
                     if name not in schema.names:
@@ -84,7 +84,7 @@ class Contract:
             if kind != column.type:
                 raise ContractError(f"{phase} reads {column.name} of {role} as {column.type}; {writer} writes {kind}")
 
-    def written(self, role: str) -> pa.Schema | None:
+    def given_columns(self, role: str) -> pa.Schema | None:
         """Return the columns of a role that the phase gives, where it says them."""
         return self.gives.get(role, self.may_give.get(role))
 

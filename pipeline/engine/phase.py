@@ -108,7 +108,7 @@ class Task:
         place = {"partition": self.partition, **({"share": self.share} if self.share else {})}
         return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, **place}, inputs)
 
-    def hinted(self, hints: Mapping[str, Any]) -> Task:
+    def with_hints(self, hints: Mapping[str, Any]) -> Task:
         """Return the same task with more hints, on which nothing of its result depends, its fingerprint neither."""
         task = copy.copy(self)  # neither checked nor fingerprinted anew: a run of the paper's size has a million
         object.__setattr__(task, "hints", {**self.hints, **hints})
@@ -320,7 +320,7 @@ def _check_table(stage: Stage, table: Table, contract: Contract) -> None:
     of = f"the stage {stage.name} has a table {table.name} of {table.role}"
     if table.role not in {**contract.gives, **contract.may_give}:
         raise ValueError(f"{of}, which {table.phase} never gives")
-    written = contract.written(table.role)
+    written = contract.given_columns(table.role)
     if written is None or table.schema is None:
         return
     has_others = any(one.name == table.name and one.phase != table.phase for stage_ in path() for one in stage_.tables)
@@ -340,7 +340,7 @@ def again(phase: str, number: int) -> str:
 
 
 def _derive(of: Phase, role: str, level: int, function: Callable[[Context], Result]) -> None:
-    columns = of.contract.written(role)
+    columns = of.contract.given_columns(role)
     contract = Contract(reads={"files": columns}, gives={role: columns})
     name, exchanges = derived_name(of.name, role, level), ((role,) if role in of.exchanges else ())
     PHASES[name] = Phase(of.stage, name, of.version, function, contract, exchanges=exchanges, of=of.name)
@@ -357,7 +357,7 @@ def _fold(role: str, fold: Fold, context: Context) -> Result:
 @cache
 def _check_columns(reader: Contract, phase: str, role: str, contract: Contract, writer: str, written_role: str) -> None:
     """`Contract.check_columns`, once for all tasks of a phase."""
-    reader.check_columns(phase, role, writer, contract.written(written_role))
+    reader.check_columns(phase, role, writer, contract.given_columns(written_role))
 
 
 def _writer(file: str) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterabl
             earlier = earlier_files.get(task.partition, [])
         else:
             earlier = [files for part in earlier_files.values() for files in part] if rows[method] <= MOST_ROWS else []
-        answer.append(task.hinted({"earlier": earlier}))
+        answer.append(task.with_hints({"earlier": earlier}))
     return answer
 
 

@@ -114,7 +114,7 @@ class Run:
             hints = {"web_patience_s": self.config.run.web_patience_s, **({"lease": self.lease} if self.lease else {})}
             if cap := self.config.commoncrawl.max_requests_per_s:
                 hints[SOURCE_REQUESTS] = cap
-            todo = [task.hinted(hints) for task in todo]
+            todo = [task.with_hints(hints) for task in todo]
             self.did[phase.name] = len(todo)
             parts = self._shares(phase, todo, len(tasks))
             before = {key: commit_ for key, commit_ in known.items() if quarantine.is_within_limits(commit_)}
@@ -156,7 +156,7 @@ class Run:
 
     def _leave_out(self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()) -> list[Task]:
         """The tasks without what earlier runs had to leave out of them, or of their shares."""
-        recorded = self._retry_patiently(quarantine.known) if tasks else {}
+        recorded = self._retry_patiently(quarantine.load) if tasks else {}
         if not recorded and not parts:
             return list(tasks)
         answer = []

@@ -92,7 +92,7 @@ class Answers:
         with self._lock:
             self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", [*answer, seconds])
 
-    def answered(self, person: str) -> set[tuple[int, str]]:
+    def answered_by(self, person: str) -> set[tuple[int, str]]:
         """Return (shot, image) of all that a person has answered."""
         with self._lock:
             rows = self._connection.execute("SELECT shot, image FROM answers WHERE person = ?", [person])

@@ -110,7 +110,7 @@ def csrf(token: str) -> str:
 def _next_question(request: web.Request, token: str) -> tuple[int, int] | None:
     """(shots, image's number) of the first question that a person has not answered."""
     questions, person = request.app[_QUESTIONS], person_of(token)
-    answered = request.app[_ANSWERS].answered(person)
+    answered = request.app[_ANSWERS].answered_by(person)
     return next(
         (
             (shot, number)
@@ -129,7 +129,7 @@ async def _show(request: web.Request) -> web.Response:
     shown: dict[str, Any] = {"questions": questions, "nonce": nonce, "state": "new" if token is None else "done"}
     if token is not None and asked is not None:
         shot, number = asked
-        done = len(request.app[_ANSWERS].answered(person_of(token)))
+        done = len(request.app[_ANSWERS].answered_by(person_of(token)))
         shown |= {"state": "asked", "shot": shot, "number": number, "csrf": csrf(token)}
         shown |= {"done": done, "total": len(SHOTS) * len(questions.names)}
     policy = (

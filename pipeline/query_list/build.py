@@ -82,7 +82,7 @@ def _count_sources(config: QueriesConfig, work: Storage, workers: int | None, ad
     if workers != 0:
         executor = RayExecutor(workers, address, working_dir=working_dir())
     try:
-        return Counting(config, work, executor).counted()
+        return Counting(config, work, executor).count_all()
     finally:
         executor.close()
 

@@ -112,7 +112,7 @@ class Counting:
         self.work = work
         self.executor = executor
 
-    def counted(self) -> Counted:
+    def count_all(self) -> Counted:
         """Return what `filters.queries.build.build` needs of the config's dumps and pageviews.
 
         Raises:

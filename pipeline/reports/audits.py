@@ -88,7 +88,7 @@ def describe_audits(folder: str | None = None, setting: str = "") -> list[str]:
     return lines
 
 
-def own(folder: str) -> list[str]:
+def own_names(folder: str) -> list[str]:
     """Return the names of the audits of one's own folder. Raises ConfigError: it has none."""
     return [name for name, path in _files(folder).items() if path.parent == Path(folder)]
 

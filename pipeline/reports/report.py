@@ -62,7 +62,7 @@ def write(out: str, *, blur_above: float | None = BLUR_ABOVE, own_audits: str | 
 def _own_audits(dataset: Dataset, folder: str | None) -> list[dict[str, Any]]:
     """The answers of a folder's audits, the first rows of each."""
     answers = []
-    for name in audits.own(folder) if folder else ():
+    for name in audits.own_names(folder) if folder else ():
         audit = audits.find(name, folder)
         try:
             answer = dataset.answer(audit.text, audit.values())

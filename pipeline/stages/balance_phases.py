@@ -156,7 +156,7 @@ class Balancing:
     caps: Phase | None = None  # the first balance finds the t of each language, for both
 
     @classmethod
-    def declared(
+    def declare(
         cls,
         stage: Stage,
         rows: Roles,

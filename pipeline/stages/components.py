@@ -54,7 +54,7 @@ class Connecting:
     large_star: Phase
 
     @classmethod
-    def declared(cls, stage: Stage, small_star: str, large_star: str, key: pa.DataType) -> Connecting:
+    def declare(cls, stage: Stage, small_star: str, large_star: str, key: pa.DataType) -> Connecting:
         """Return the phases by their names.
 
         key: what names a node; see `filters.duplicates.stars.edges_schema`.

@@ -81,7 +81,7 @@ def test_a_process_that_dies_or_hangs_leaves_what_it_had_measured(
     line = json.dumps({"side": "ours", "model": "a", "run": "first", "samples_per_second": 1.0})
     body = f"import sys, time\nprint({line!r}, flush=True)\n"
     spec = train_gpu.tiny_specs(str(tmp_path))[0]
-    monkeypatch.setattr(train_gpu, "shown", lambda result: result["run"])
+    monkeypatch.setattr(train_gpu, "format_result", lambda result: result["run"])
     monkeypatch.setattr(train_gpu, "GRACE", 3)
     for end, told in (("sys.exit('no memory')", "ended with 1: no memory"), ("time.sleep(600)", "its time was up")):
         processes = tmp_path / "bench" / "processes"

@@ -48,23 +48,27 @@ def usage(kind: str, words: str, of: str = "usage") -> str:
     ],
 )
 def test_what_the_terms_of_a_license_say_of_training(terms: str, said: str | None) -> None:
-    assert rsl.parse(license_of(("/", terms))).said(URL) == said
+    assert rsl.parse(license_of(("/", terms))).terms_for(URL) == said
 
 
 def test_the_narrowest_path_that_speaks_of_training_counts() -> None:
     permits, prohibits, other = usage("permits", "all"), usage("prohibits", "ai-train"), usage("prohibits", "ai-input")
     license_ = rsl.parse(license_of(("/articles/", prohibits), ("/", permits), ("/articles/open/", permits)))
-    assert license_.said(URL) == "prohibited: ai-train"
-    assert license_.said("https://site.example/b.jpg") == license_.said("https://site.example/articles/open/b.jpg")
-    assert rsl.parse(license_of(("/", prohibits), ("/articles/", other))).said(URL) == "prohibited: ai-train"
-    assert rsl.parse(license_of(("/*.png$", prohibits))).said(URL) is None
-    assert rsl.parse(license_of(("/a*.jpg$", prohibits))).said(URL) == "prohibited: ai-train"
+    assert license_.terms_for(URL) == "prohibited: ai-train"
+    assert license_.terms_for("https://site.example/b.jpg") == license_.terms_for(
+        "https://site.example/articles/open/b.jpg"
+    )
+    assert rsl.parse(license_of(("/", prohibits), ("/articles/", other))).terms_for(URL) == "prohibited: ai-train"
+    assert rsl.parse(license_of(("/*.png$", prohibits))).terms_for(URL) is None
+    assert rsl.parse(license_of(("/a*.jpg$", prohibits))).terms_for(URL) == "prohibited: ai-train"
 
 
 def test_an_absolute_address_speaks_of_its_host_alone() -> None:
     license_ = rsl.parse(license_of(("https://*.site.example:443/a*", usage("prohibits", "all"))))
-    assert license_.said("http://www.site.example/a.jpg") == "prohibited: all"
-    assert license_.said("http://www.site.example/b.jpg") is license_.said("http://other.example/a.jpg") is None
+    assert license_.terms_for("http://www.site.example/a.jpg") == "prohibited: all"
+    assert (
+        license_.terms_for("http://www.site.example/b.jpg") is license_.terms_for("http://other.example/a.jpg") is None
+    )
     assert license_.of_all() == "prohibited: all"
 
 
@@ -73,20 +77,22 @@ def test_alternates_of_a_content_have_its_terms() -> None:
     alternates = '<alternate type="image/jpeg">/articles/a.jpg</alternate><alternate>https://cdn.example/a</alternate>'
     text = license_of(("/text/a", usage("prohibits", "ai-train")), ("/", usage("permits", "all")))
     license_ = rsl.parse(text.replace("</license>", f"</license>{alternates}", 1))
-    assert license_.said(URL) == license_.said("https://cdn.example/a") == "prohibited: ai-train"
-    assert license_.said(f"{URL}.png") == license_.said("https://site.example/") == "permitted: all"
+    assert license_.terms_for(URL) == license_.terms_for("https://cdn.example/a") == "prohibited: ai-train"
+    assert license_.terms_for(f"{URL}.png") == license_.terms_for("https://site.example/") == "permitted: all"
 
 
 def test_elements_of_other_namespaces_say_nothing() -> None:
     """RSL 1.0, section 3, and its erratum of 7 August 2026."""
     terms = usage("permits", "all") + '<x:toll xmlns:x="https://x.example/">5</x:toll>'
-    assert rsl.parse(license_of(("/", terms))).said(URL) == "permitted: all"
+    assert rsl.parse(license_of(("/", terms))).terms_for(URL) == "permitted: all"
 
 
 def test_of_several_licenses_one_that_permits_is_enough_unless_another_prohibits() -> None:
     def said(*licenses: str) -> str | None:
         parts = "".join(f"<license>{terms}</license>" for terms in licenses)
-        return rsl.parse(f'<rsl xmlns="https://rslstandard.org/rsl"><content url="/">{parts}</content></rsl>').said(URL)
+        return rsl.parse(
+            f'<rsl xmlns="https://rslstandard.org/rsl"><content url="/">{parts}</content></rsl>'
+        ).terms_for(URL)
 
     free, paid = usage("permits", "ai-train"), usage("permits", "all") + '<payment type="purchase"/>'
     assert said(paid, free) == "permitted: ai-train"
@@ -96,7 +102,7 @@ def test_of_several_licenses_one_that_permits_is_enough_unless_another_prohibits
 
 def test_a_content_with_a_license_server_asks_for_its_token() -> None:
     text = license_of(("/", "")).replace('url="/"', 'url="/" server="https://api.example"')
-    assert rsl.parse(text).said(URL) == "payment: a token of its license server"
+    assert rsl.parse(text).terms_for(URL) == "payment: a token of its license server"
 
 
 @pytest.mark.parametrize(
@@ -148,9 +154,9 @@ PATHS = st.sampled_from(["/", "/articles/", "/articles/a.jpg", "/other/", "/*.jp
 @settings(deadline=None)
 @given(st.lists(st.tuples(PATHS, TERMS), min_size=1, max_size=5), PATHS, st.integers(0, 5))
 def test_a_content_that_prohibits_never_admits_more(contents: list[tuple[str, str]], path: str, at: int) -> None:
-    before = rsl.parse(license_of(*contents)).said(URL)
+    before = rsl.parse(license_of(*contents)).terms_for(URL)
     more = [*contents[:at], (path, usage("prohibits", "ai-train")), *contents[at:]]
-    after = rsl.parse(license_of(*more)).said(URL)
+    after = rsl.parse(license_of(*more)).terms_for(URL)
     assert rsl.refuses(after) or after == before
     assert rsl.refuses(after) or not rsl.refuses(before)
 

@@ -131,7 +131,7 @@ def _wish(data: bytes, file: Path) -> None:
     if len(text) < MAX_CHARS - 20 and '"' not in text:
         assert refuses(content_signal([text, "ai-train=no"])), text
     tdm.is_unreadable(data)
-    tdm.parse(data).reserved("http://h.example/a/b")
+    tdm.parse(data).is_reserved("http://h.example/a/b")
     rsl.licenses_of_links([text], "http://h.example/a")
 
 
@@ -143,7 +143,7 @@ def _license(data: bytes, file: Path) -> None:
     except rsl.UnreadableError:
         return
     for url in ("http://h.example/a/b", "https://[::1]:8/?x", "x"):
-        license_.said(url)
+        license_.terms_for(url)
 
 
 def _config(data: bytes, file: Path) -> None:

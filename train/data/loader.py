@@ -48,7 +48,7 @@ class Batch:
     damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
     jpegs: Jpegs | None = None  # images that the GPU is still to decode; their places hold anything until then
 
-    def shared(self) -> Batch:
+    def to_shared_memory(self) -> Batch:
         """Return the same batch in memory that another process can take over. It is copied here, and not while it is
         sent, where an error would be lost.
         """
@@ -225,7 +225,7 @@ class Samples:
         batch = Batch(
             images, self.tokenize(texts), torch.from_numpy(globals_), damaged, collect(number, jpegs) if jpegs else None
         )
-        return batch.shared() if get_worker_info() is not None else batch
+        return batch.to_shared_memory() if get_worker_info() is not None else batch
 
     def _read(self, source: np.ndarray, row: np.ndarray) -> list[bytes]:
         raws: list[bytes] = [b""] * len(row)
@@ -251,7 +251,7 @@ class Samples:
         number = int(self.corpus.first[source]) + row
         text = captions.choose(parts, self.captions, self.corpus.seed, epoch, number)
         image = image_part(parts)
-        if jpegs is not None and (undecoded := self.augment.undecoded(image, draws)) is not None:
+        if jpegs is not None and (undecoded := self.augment.crop_undecoded(image, draws)) is not None:
             jpegs.append((place, *undecoded))
         else:
             self.augment.write(image, draws, out)

@@ -70,7 +70,7 @@ class Augment:
         part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
         resize(part[:, ::-1] if draws[0] < self.flip else part, out)
 
-    def undecoded(self, data: bytes, draws: Sequence[float]) -> tuple[bytes, list[int]] | None:
+    def crop_undecoded(self, data: bytes, draws: Sequence[float]) -> tuple[bytes, list[int]] | None:
         """Return a JPEG that a GPU may decode, and its crop as `train.data.gpu_decode.Jpegs` has it; None of other
         images.
 

@@ -91,7 +91,7 @@ def _is_alone() -> bool:
 def _everyones(mine: Tensor, processes: int) -> Tensor:
     """All processes' values, shape (…) -> (processes, …)."""
     parts = [torch.empty_like(mine) for _ in range(processes)]
-    with travels.measured(mine.device):
+    with travels.measure(mine.device):
         dist.all_gather(parts, mine)
     return torch.stack(parts)
 
@@ -105,7 +105,7 @@ def _(mine: Tensor, processes: int) -> Tensor:
 def _sums(mine: Tensor) -> Tensor:
     """The sums over all processes."""
     sums = mine.clone()
-    with travels.measured(sums.device):
+    with travels.measure(sums.device):
         dist.all_reduce(sums)
     return sums
 

@@ -34,7 +34,7 @@ class Peers:
                 return
             asked = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
             asked[self.rank] = rows
-            with travels.measured(device):
+            with travels.measure(device):
                 dist.all_reduce(asked)
             self.counts = asked.tolist()
 
@@ -60,7 +60,7 @@ class Peers:
             return rows
         padded = self._pad(rows)
         parts = [torch.empty_like(padded) for _ in self.counts]
-        with travels.measured(rows.device):
+        with travels.measure(rows.device):
             dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, self.counts, strict=True)])
 
@@ -70,14 +70,14 @@ class Peers:
             return rows
         padded = torch.cat([self._pad(part) for part in rows.split(self.counts)])
         mine = torch.empty_like(padded[: max(self.counts)])
-        with travels.measured(rows.device):
+        with travels.measure(rows.device):
             dist.reduce_scatter_tensor(mine, padded)
         return mine[: self.counts[self.rank]]
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum over processes; `values` is overwritten."""
         if self.processes > 1:
-            with travels.measured(values.device):
+            with travels.measure(values.device):
                 dist.all_reduce(values)
         return values
 
@@ -86,7 +86,7 @@ class Peers:
         if self.processes == 1:
             return values
         largest = values.clone()
-        with travels.measured(values.device):
+        with travels.measure(values.device):
             dist.all_reduce(largest, dist.ReduceOp.MAX)
         largest.clamp_(min=torch.finfo(values.dtype).min)  # where all are -inf, -inf - -inf would be no number
         return self.sum((values - largest).exp()).log() + largest

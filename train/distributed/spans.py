@@ -27,7 +27,7 @@ class Spans:
         self._measures, self._spans = True, []
 
     @contextlib.contextmanager
-    def measured(self, device: torch.device) -> Iterator[None]:
+    def measure(self, device: torch.device) -> Iterator[None]:
         """Measure a block of code: of a GPU its current stream, of a CPU this thread."""
         self.begin(device)
         yield

@@ -31,7 +31,7 @@ class View:
         chosen = what or self.what
         return self.features.images(chosen.splits[split], f"{chosen.name} {split}")
 
-    def seen(self, split: Split, name: str) -> ImageFeatures:
+    def features_of(self, split: Split, name: str) -> ImageFeatures:
         """Return the features of images that are no split of the set's own."""
         return self.features.images(split, name)
 

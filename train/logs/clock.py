@@ -51,7 +51,7 @@ class Clock:
         self._waited[what] += time.monotonic() - began
 
     @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Leave out the time of the block, which belongs to no step, such as that of an examination."""
         began = time.monotonic()
         yield

@@ -64,7 +64,7 @@ class Licenses:
         for where, place in named[: rsl.MAX_LICENSES]:
             license_ = self._known.get(where)
             if isinstance(license_, rsl.License) and len(license_.terms) <= _INLINE_TERMS:
-                said = license_.said(url)
+                said = license_.terms_for(url)
                 if said is not None and rsl.refuses(said):
                     raise wish_refusal(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
 
@@ -74,7 +74,7 @@ class Licenses:
             return None
         if len(license_.terms) > _INLINE_TERMS:
             return await asyncio.to_thread(license_.said, url)
-        return license_.said(url)
+        return license_.terms_for(url)
 
     async def _get_license(self, where: str) -> rsl.License | str:
         if "http" not in self._config.origins:

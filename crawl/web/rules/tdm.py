@@ -19,7 +19,7 @@ class Reservations:
 
     rules: tuple[tuple[bytes, bool], ...] = ()
 
-    def reserved(self, url: str) -> bool:
+    def is_reserved(self, url: str) -> bool:
         """Return whether an absolute URL of the site is reserved: by the first rule whose location it matches."""
         path = path_of(url)
         return next((reserved for location, reserved in self.rules if matches(location, path)), False)

@@ -32,7 +32,7 @@ class Quarantine:
         self._folder = f"{FOLDER}/{folder(phase)}"
         self._limits = limits
 
-    def known(self) -> dict[tuple[int, str], dict[int, Lost]]:
+    def load(self) -> dict[tuple[int, str], dict[int, Lost]]:
         """Return (partition, fingerprint) -> the units that were left out, but those that wider limits may let pass."""
         left_out: dict[tuple[int, str], dict[int, Lost]] = {}
         for info in self._storage.list(self._folder):

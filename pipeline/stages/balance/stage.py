@@ -7,7 +7,7 @@ from pipeline.engine.run import Run
 from pipeline.stages.balance import BALANCE
 from pipeline.stages.balance_phases import Balancing
 
-BALANCING = Balancing.declared(
+BALANCING = Balancing.declare(
     BALANCE,
     PAIR_ROWS,
     count="balance.count",

@@ -53,7 +53,7 @@ def refuse_listed(
     """
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
-    listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
+    listed[accepted.to_numpy(False)] = lists.is_listed(known.filter(accepted))
     out = np.zeros(known.num_rows, dtype=bool)
     places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
     out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]

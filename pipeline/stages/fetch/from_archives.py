@@ -39,7 +39,7 @@ def from_adopted(
     """Return what img2dataset has downloaded of these URLs; of one that it has twice, the first."""
     downloaded = adopted_images(context, urls)
 
-    def taken(row: Mapping[str, Any], body: bytes | None) -> Ingested | RefusedBody:
+    def take_adopted(row: Mapping[str, Any], body: bytes | None) -> Ingested | RefusedBody:
         def list_match(body: bytes, pdq: bytes | None) -> str | None:
             return lists.match_sha256(row["sha256"]) or lists.match(body, pdq)
 
@@ -47,7 +47,7 @@ def from_adopted(
             return img2dataset_import.ingest_download(row, body, lambda body: take(body, list_match))
 
     work = (
-        (row["url"], row["length"], partial(taken, row, body))
+        (row["url"], row["length"], partial(take_adopted, row, body))
         for row, body in img2dataset_import.read(downloaded, config.max_body_bytes)
     )
     return {url: observe(url, result, origin="adopted", fetched_at="", final_url=url) for url, result in in_order(work)}

@@ -136,7 +136,7 @@ def _find_newly_listed(context: Context, stored: pa.Table) -> tuple[list[tuple[s
     The store says so from now on, for they do not come back when the list changes again.
     """
     held = stored.filter(pc.is_valid(stored.column("blob")))
-    rows = held.filter(pa.array(_hash_lists(context.options).listed(held))).to_pylist()
+    rows = held.filter(pa.array(_hash_lists(context.options).is_listed(held))).to_pylist()
     refused = [
         Observation(**{name: row[name] for name in KEPT_OF_REFUSED}, outcome="hash_list_match", detail=None, image=None)
         for row in rows

@@ -106,7 +106,7 @@ def edges(context: Context) -> Result:
     return Result(counts={"edges": alike.num_rows}, buckets={"edges": by_node(alike, context.options["buckets"])})
 
 
-CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_star", pa.int64())
+CONNECTING = Connecting.declare(NEARDUP, "neardup.small_star", "neardup.large_star", pa.int64())
 
 
 @phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))

@@ -92,7 +92,7 @@ def bridges(context: Context) -> Result:
     return Result(counts={"bridges": edges.num_rows}, buckets={"edges": by_node(edges, context.options["buckets"])})
 
 
-CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", heldout.KEY)
+CONNECTING = Connecting.declare(PACK, "pack.small_star", "pack.large_star", heldout.KEY)
 
 
 @phase(

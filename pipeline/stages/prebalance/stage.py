@@ -54,7 +54,7 @@ def caps(context: Context) -> Result:
     return Result().table("caps", by_language, CAPS)
 
 
-BALANCING = Balancing.declared(
+BALANCING = Balancing.declare(
     PREBALANCE,
     CANDIDATE_ROWS | roles(matches=MATCHES),
     count="prebalance.count",

@@ -12,7 +12,7 @@ SOURCES = ("alt", "title", "figcaption")
 
 def rows(page: Page) -> list[tuple[str, tuple[str, ...]]]:
     """(URL, texts) image by image; those without a text last."""
-    shown = [page.choices[at].shown() if at in page.choices else url for at, url in enumerate(page.urls)]
+    shown = [page.choices[at].shown_url() if at in page.choices else url for at, url in enumerate(page.urls)]
     silent = [(url, ("",) * len(page.texts)) for url in page.silent]
     return [*zip(shown, zip(*page.texts, strict=True), strict=True), *silent]
 

@@ -288,8 +288,8 @@ def test_what_is_clear_of_columns_is_what_single_tags_show(tags: list[tuple[str,
         pa.array(srcs, pa.string()), pa.array(lazy, pa.string()), np.array([c.names_lazy for c in choices], bool)
     )
     for choice, src, other, is_src, is_lazy in zip(choices, srcs, lazy, shows_src, shows_lazy, strict=True):
-        assert not is_src or choice.shown() == src
-        assert not is_lazy or choice.shown() == other
+        assert not is_src or choice.shown_url() == src
+        assert not is_lazy or choice.shown_url() == other
 
 
 def test_what_is_clear_is_most() -> None:
@@ -305,8 +305,8 @@ def test_what_is_clear_is_most() -> None:
 def test_columns_tell_two_addresses_of_one_file_apart_as_single_tags_do(src: str, lazy: str) -> None:
     choice = NamedInTag({"src": src, LAZY[0]: lazy})
     shows_src, shows_lazy = what_is_clear(pa.array([src]), pa.array([lazy]), np.array([True]))
-    assert not shows_src[0] or choice.shown() == src
-    assert not shows_lazy[0] or choice.shown() == lazy
+    assert not shows_src[0] or choice.shown_url() == src
+    assert not shows_lazy[0] or choice.shown_url() == lazy
 
 
 def test_a_long_address_takes_no_longer_than_its_length() -> None:

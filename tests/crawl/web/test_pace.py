@@ -77,7 +77,7 @@ def test_a_server_that_stalls_after_the_wait_is_still_told() -> None:
 
         async def read() -> None:
             async with pace.deadline:
-                async with pace.stopped():
+                async with pace.pause():
                     clock.now += 500
                 await asyncio.Event().wait()
 

@@ -44,7 +44,7 @@ def test_the_crop_is_that_of_the_readers(augment: Augment) -> None:
     left = []
     for place in range(8):
         augment.write(turned(place + 1), draws, expected[place : place + 1])
-        found = augment.undecoded(turned(place + 1), draws)
+        found = augment.crop_undecoded(turned(place + 1), draws)
         assert found is not None
         left.append((place, *found))
     jpegs = collect(0, left)
@@ -59,7 +59,7 @@ def test_the_crop_is_that_of_the_readers(augment: Augment) -> None:
     ids=["png", "grey", "cmyk", "cut off", "profile"],
 )
 def test_what_is_no_plain_jpeg_the_readers_decode(data: bytes) -> None:
-    assert Augment(32).undecoded(data, [0.5] * DRAWS) is None
+    assert Augment(32).crop_undecoded(data, [0.5] * DRAWS) is None
 
 
 def test_an_image_that_the_gpu_refuses_is_decoded_on_the_cpu(

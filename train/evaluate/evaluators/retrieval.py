@@ -34,7 +34,7 @@ def evaluate(view: View) -> Row:
     if view.options["pairs"] and len(split) > view.options["pairs"]:
         order = sorted(range(len(split)), key=lambda row: hash64("retrieval", split.pictures[row].name))
         split = split.take(np.array(sorted(order[: view.options["pairs"]])))
-    images = view.seen(split, f"{view.what.name} test")
+    images = view.features_of(split, f"{view.what.name} test")
     assert split.captions is not None
     if len(images.rows) < 2:
         raise SetError(f"{view.what.name} has one image with a caption that can be read; retrieval needs at least 2")

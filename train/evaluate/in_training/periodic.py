@@ -98,7 +98,7 @@ class Periodic:
         """Return whether the model is examined after that step: every so many, and after the run's last."""
         return self.is_wanted and step > 0 and (step == self._last_step or bool(self._every and not step % self._every))
 
-    def missed(self, step: int) -> bool:
+    def was_missed(self, step: int) -> bool:
         """Return whether the run goes on at a step after which the model was to be examined, and was not."""
         if not self.due(step):
             return False

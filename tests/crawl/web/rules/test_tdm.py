@@ -9,7 +9,7 @@ from crawl.web.rules.tdm import NONE, is_unreadable, parse
 
 
 def reserved(location: str, path: str) -> bool:
-    return parse(json.dumps([{"location": location, "tdm-reservation": 1}]).encode()).reserved(
+    return parse(json.dumps([{"location": location, "tdm-reservation": 1}]).encode()).is_reserved(
         f"http://a.example{path}"
     )
 
@@ -37,8 +37,8 @@ def test_a_location_is_a_pattern_as_in_robots_txt(location: str, path: str, expe
 def test_the_first_rule_that_matches_counts() -> None:
     rules = [("/free/", 0), ("/", "1")]
     rights = parse(json.dumps([{"location": where, "tdm-reservation": flag} for where, flag in rules]).encode())
-    assert not rights.reserved("http://a.example/free/a.jpg")
-    assert rights.reserved("http://a.example/a.jpg")
+    assert not rights.is_reserved("http://a.example/free/a.jpg")
+    assert rights.is_reserved("http://a.example/a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_page_in_its_place_or_a_sound_file_is_not(body: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise(body: bytes) -> None:
-    parse(body).reserved("http://a.example/a.jpg")
+    parse(body).is_reserved("http://a.example/a.jpg")
 
 
 def test_stars_take_no_longer_than_letters() -> None:

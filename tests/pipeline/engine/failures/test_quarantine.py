@@ -22,9 +22,9 @@ def task(partition: int) -> Any:
 def test_what_was_left_out_is_known_to_the_next_run_until_limits_are_wider(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     Quarantine(storage, "text.measure", RecordLimits()).add(task(2), {7: BROKEN, 3: SLOW})
-    assert Quarantine(storage, "text.measure", RecordLimits()).known() == {(2, "abc"): {3: SLOW, 7: BROKEN}}
-    assert Quarantine(storage, "text.measure", RecordLimits(seconds=20.0)).known() == {(2, "abc"): {7: BROKEN}}
-    assert Quarantine(storage, "image.nsfw", RecordLimits()).known() == {}
+    assert Quarantine(storage, "text.measure", RecordLimits()).load() == {(2, "abc"): {3: SLOW, 7: BROKEN}}
+    assert Quarantine(storage, "text.measure", RecordLimits(seconds=20.0)).load() == {(2, "abc"): {7: BROKEN}}
+    assert Quarantine(storage, "image.nsfw", RecordLimits()).load() == {}
 
 
 def test_a_commit_that_left_out_what_may_pass_by_now_is_outgrown(tmp_path: Path) -> None:
@@ -41,6 +41,6 @@ def test_what_no_commit_left_out_is_forgotten_and_a_broken_record_is_observed_ag
     quarantine.add(task(2), {7: BROKEN})
     (file,) = (path for path in tmp_path.rglob("000001-abc.json"))
     file.write_bytes(b"")  # as a disk leaves it that lost power
-    assert quarantine.known() == {(2, "abc"): {7: BROKEN}}
+    assert quarantine.load() == {(2, "abc"): {7: BROKEN}}
     quarantine.collect([Commit("text.measure", 1, "abc", {})])
     assert [path.name for path in tmp_path.rglob("*.json")] == ["000001-abc.json"]
