@@ -72,7 +72,8 @@ def compare(count: int) -> dict[str, Any]:
         ours, theirs = (torch.load(file) for file in files.values())
     error = max(float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs, strict=True))
     print(
-        f"{count:>7,} pairs: ours {figures_line(best['ours'])}; peer {figures_line(best['open_clip'])}; apart {error:.1e}",
+        f"{count:>7,} pairs: ours {figures_line(best['ours'])}; peer {figures_line(best['open_clip'])}; "
+        f"apart {error:.1e}",
         flush=True,
     )
     return {"pairs": count, "ours": best["ours"], "peer": best["open_clip"], "error": error}
