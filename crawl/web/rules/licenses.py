@@ -73,7 +73,7 @@ class Licenses:
         if isinstance(license_, str):
             return None
         if len(license_.terms) > _INLINE_TERMS:
-            return await asyncio.to_thread(license_.said, url)
+            return await asyncio.to_thread(license_.terms_for, url)
         return license_.terms_for(url)
 
     async def _get_license(self, where: str) -> rsl.License | str:

@@ -54,7 +54,7 @@ class SiteWishes:
         refusal = await _call_in_thread(self.robots.special > _INLINE_PATTERNS, self.robots.refusal, url)
         if refusal is not None:
             raise wish_refusal(*refusal)
-        if await _call_in_thread(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
+        if await _call_in_thread(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.is_reserved, url):
             raise wish_refusal("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
         if await _call_in_thread(self.ai_txt.special > _INLINE_PATTERNS, self.ai_txt.refusal, url) is not None:
             raise wish_refusal("ai_txt_disallowed", Wish("ai.txt", "Disallow", robots.AI_TXT))
