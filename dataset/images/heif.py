@@ -118,4 +118,8 @@ def decode(image: Encoded) -> Image.Image:
         with Image.open(io.BytesIO(image.body), formats=["AVIF"]) as opened:
             opened.load()
         return opened
-    return pi_heif.open_heif(io.BytesIO(image.body), convert_hdr_to_8bit=True).to_pillow()  # turned already
+    pixels: Image.Image = pi_heif.open_heif(io.BytesIO(image.body), convert_hdr_to_8bit=True).to_pillow()  # turned
+    if pixels.size != (image.width, image.height):
+        said = f"{image.width} x {image.height}"
+        raise ImageError("image_truncated", f"it has {pixels.width} x {pixels.height} pixels, but says {said}")
+    return pixels

@@ -149,19 +149,34 @@ def measure(rows: pa.Table, filters: Sequence[Mapping[str, str]]) -> pa.Table:
         `row` and every column that the functions answer.
 
     Raises:
-        ConfigError: a function answers another number of rows, or a column that is there already.
+        ConfigError: a function answers no columns, another number of rows, or a column that is there already.
+        Whatever a function raises.
     """
     columns: dict[str, Any] = {"row": rows.column("row")}
+    taken = {name.casefold() for name in rows.column_names}  # as SQL compares them
     for item in filters:
         function = load_function(f"filters.{item['name']}.measure", item["function"], item["source"])
         if "pandas" in item["source"] or "pandas" in sys.modules:
             arrow_alone.find_pandas()
-        answer = function(rows)
-        table = answer if isinstance(answer, pa.Table) else pa.table(dict(answer))
+        table = _as_table(function(rows), f"filters.{item['name']}")
         if table.num_rows != rows.num_rows:
             raise ConfigError(f"filters.{item['name']}: answered {table.num_rows} rows for {rows.num_rows}")
-        for column in table.column_names:
-            if column in columns or column in rows.column_names:
+        for column, values in zip(table.column_names, table.columns, strict=True):
+            if column.casefold() in taken:
                 raise ConfigError(f"filters.{item['name']}: the column {column} is there already; choose another name")
-            columns[column] = table.column(column)
+            taken.add(column.casefold())
+            columns[column] = values
     return pa.table(columns)
+
+
+def _as_table(answer: Any, key: str) -> pa.Table:
+    """What a function answers, as a table. Raises ConfigError."""
+    if isinstance(answer, (pa.Table, pa.RecordBatch)):
+        return pa.table(answer)
+    try:
+        return pa.table(dict(answer))
+    except (TypeError, ValueError, AttributeError, ArithmeticError, pa.ArrowException) as error:
+        said = f"{type(error).__name__}: {_first_line(error)}"[:200]
+        raise ConfigError(
+            f"{key}: answered {type(answer).__name__}, which is no table and no mapping of names to columns ({said})"
+        ) from None

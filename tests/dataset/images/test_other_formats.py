@@ -97,6 +97,9 @@ def test_heic() -> None:
     assert sniff(HEIC) == "HEIF"
     assert np.abs(shown(HEIC).astype(int) - quarters()).mean() < 8
     assert refusal(HEIC[:-30]).args[0] == "it ends too early: 30 of 217 bytes are missing"
+    width = HEIC.index(b"clap") + 7  # the last byte of what its clean aperture says of it
+    other = HEIC[:width] + b"\x50" + HEIC[width + 1 :]
+    assert refusal(other).args[0] == "it has 64 x 48 pixels, but says 80 x 48"
 
 
 def test_a_webp_and_an_avif_that_are_cut_off_say_how_much_is_missing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import dataset
@@ -153,3 +154,36 @@ def test_a_column_that_no_function_answered_is_told_before_the_decision(small: P
     rule = {"name": "short", "stage": "text", "measure": f"{tmp_path}/own.py:f", "drop_when": "leters < 3"}
     with pytest.raises(ConfigError, match=r"filters\.short\.drop_when names leters.*is it letters"):
         filtered(small, tmp_path, source, rule)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("None", "answered NoneType, which is no table and no mapping of names to columns (TypeError: "),
+        ("[1, 2, 3]", "answered list, which is no table"),
+        ("{'x': 1}", "answered dict, which is no table"),
+        ("{'x': [1, 2, 3], 'y': [1]}", "Column 1 named y expected length 3 but got length 1"),
+        ("{'x': [1, 'a', None]}", "Could not convert 'a' with type str"),
+        ("{'x': [2**70] * 3}", "answered dict, which is no table"),
+        (r"{'x': ['\ud800'] * 3}", "answered dict, which is no table"),
+        ("{'x': [1]}", "answered 1 rows for 3"),
+        ("{}", "answered 0 rows for 3"),
+        ("{'row': [9, 9, 9]}", "the column row is there already; choose another name"),
+        ("{'Text': [9, 9, 9]}", "the column Text is there already; choose another name"),
+        ("pa.table([[1, 2, 3]] * 2, names=['x', 'x'])", "the column x is there already"),
+        ("{'x': [1, 2, 3], 'X': [1, 2, 3]}", "the column X is there already"),
+    ],
+)
+def test_an_answer_of_another_form_is_told_in_a_sentence(answer: str, says: str) -> None:
+    rows = pa.table({"row": [0, 1, 2], "text": ["a", "b", "c"]})
+    source = f"import pyarrow as pa\ndef answer(rows): return {answer}"
+    with pytest.raises(ConfigError) as raised:
+        custom_filters.measure(rows, [{"name": "own", "function": "answer", "source": source}])
+    assert str(raised.value).startswith("filters.own: ") and says in str(raised.value)
+
+
+def test_a_batch_of_rows_is_an_answer_and_nan_a_measure() -> None:
+    rows = pa.table({"row": [0, 1]})
+    source = "import pyarrow as pa\ndef answer(rows): return pa.record_batch({'x': [float('nan'), 1.0]})"
+    measured = custom_filters.measure(rows, [{"name": "own", "function": "answer", "source": source}])
+    assert measured.schema.names == ["row", "x"] and str(measured["x"].to_pylist()) == "[nan, 1.0]"
