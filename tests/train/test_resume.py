@@ -145,6 +145,41 @@ def test_a_run_in_a_bucket_goes_on_to_the_same_bits(
         assert load_clip(home) is not None
 
 
+class CountedFile:
+    """A file of a bucket whose reads are counted: each is a request."""
+
+    def __init__(self, file: Any, reads: list[int]):
+        self._file, self._reads = file, reads
+
+    def __enter__(self) -> CountedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int | None = None) -> bytes:
+        self._reads.append(size or 0)
+        return bytes(self._file.read(size))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_each_tensor_in_a_bucket_is_one_request(tiny_dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(config_of(tiny_dataset, epochs=0.25), "memory://requests", quiet).run
+    reads: list[int] = []
+    whole_file = Storage.open
+
+    def counted(storage: Storage, name: str) -> Any:
+        file = whole_file(storage, name)
+        return CountedFile(file, reads) if name.endswith(".distcp") else file
+
+    monkeypatch.setattr(Storage, "open", counted)
+    model = load_clip(run).model
+    sums = 2  # the file is read whole for its checksum first, to the last piece, which is empty
+    assert len(reads) == len(model.state_dict()) + sums
+
+
 def test_a_checkpoint_of_a_stranger_runs_no_code(tiny_dataset: str, tmp_path: Path) -> None:
     import pickle
 
