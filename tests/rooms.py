@@ -7,11 +7,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 
 ROOMS: dict[str, list[str]] = {
-    "cluster": [
-        "pipeline/test_cluster.py",
-        "pipeline/test_submit.py",
-        *(f"pipeline/{room}" for room in ("training", "workers", "human")),
-    ],
+    "jobs": ["pipeline/test_submit.py", *(f"pipeline/{room}" for room in ("training", "human"))],
+    "cluster": ["pipeline/test_cluster.py", "pipeline/workers"],
     "gpu": [f"train/test_{name}.py" for name in ("null_gpu", "memory", "compile", "cuda", "alone")],
     "train": ["train/test_*.py", *(f"train/{room}" for room in ("checkpoints", "diagnosis", "distributed", "logs"))],
     "demo": ["test_*.py", "bench", "demo"],

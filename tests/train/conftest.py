@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,11 @@ def patches(tmp_path: Path) -> str:
     config = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "patch_dropout": 0.5, "patch_size": 8}}
     (tmp_path / "test-patches.json").write_text(json.dumps(config))
     return str(tmp_path / "test-patches.json")
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[ProcessPoolExecutor]:
+    """A process for steps on tensors without numbers (`FakeTensorMode`): torch believes from then on that there is a
+    GPU, and the next backward pass starts a thread for it, after which it forbids to fork. Other tests fork."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=gc.disable) as pool:  # a tenth faster
+        yield pool

@@ -3,6 +3,7 @@ nothing waits for numbers within a step."""
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,54 +46,64 @@ def carried(outputs: Any, gradients: Any) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("model", [tiny.MODEL, tiny.RESNET])  # a transformer, a ResNet
-def test_a_step_stays_on_the_device(model: str, precision: str, loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.autograd, "grad", lambda output, leaves: [torch.zeros_like(leaf) for leaf in leaves])
-    monkeypatch.setattr(torch.autograd, "backward", carried)
-    clip = create(model, loss=loss)
-    half = torch.float16 if precision == "fp16" else torch.bfloat16
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.cuda, "is_available", lambda: True)  # or these two would do nothing
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-        autocast = torch.autocast("cuda", half, enabled=precision != "fp32")
-        scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
-    with FakeTensorMode():
-        towers = on_cuda(clip.model)
-        (adamw,) = make_optimizers(towers, from_keys("out").optimizer)
-        average = MovingAverage(towers, 0.9)
-        found = backward(
-            towers,
-            torch.zeros(10, 3, clip.image_size, clip.image_size, dtype=torch.uint8, device=CUDA),
-            torch.zeros(10, towers.context_length, dtype=torch.int64, device=CUDA),
-            loss=LOSSES[loss],
-            seed=0,
-            micro_batch=4,
-            prepare=lambda images: (images * torch.ones(1, 3, 1, 1, device=CUDA)).sub_(1),
-            autocast=autocast,
-            scaler=scaler,
-        )
-        for name, parameter in towers.named_parameters():
-            if not name.startswith("visual."):  # as where the image tower is locked
-                parameter.grad = torch.zeros_like(parameter)
-        norms = gradient_norms(towers)
-        clip_gradients(towers, norms["all"], 1.0)
-        adamw.step()
-        average.update()
-        assert {tensor.device for tensor in (found, *norms.values(), *average.average.values())} == {CUDA}
-        assert found.dtype == torch.float32
-        with pytest.raises(DataDependentOutputException):
-            found.item()  # so nothing above has asked for a number
+def test_a_step_stays_on_the_device(model: str, precision: str, loss: str, apart: ProcessPoolExecutor) -> None:
+    apart.submit(_step, model, precision, loss).result(timeout=300)
 
 
-def test_a_batch_in_page_locked_memory_goes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    pixels = torch.zeros(2, 4, 4, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: asked.append(tensor.shape) or tensor)
-    batch = Batch(pixels, torch.zeros(2, 5, dtype=torch.int64), torch.arange(2), []).pin_memory()
-    assert asked == [(2, 3, 4, 4), (2, 5)]
-    with FakeTensorMode() as mode:
-        sent = Batch(mode.from_tensor(batch.images), mode.from_tensor(batch.texts), batch.rows, []).to(CUDA)
-        assert (sent.images.device, sent.texts.device, sent.images.dtype) == (CUDA, CUDA, torch.uint8)
-        assert sent.images.is_contiguous(memory_format=torch.channels_last)
+def _step(model: str, precision: str, loss: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(torch.autograd, "grad", lambda output, leaves: [torch.zeros_like(leaf) for leaf in leaves])
+        monkeypatch.setattr(torch.autograd, "backward", carried)
+        clip = create(model, loss=loss)
+        half = torch.float16 if precision == "fp16" else torch.bfloat16
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: True)  # or these two would do nothing
+            patch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+            autocast = torch.autocast("cuda", half, enabled=precision != "fp32")
+            scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
+        with FakeTensorMode():
+            towers = on_cuda(clip.model)
+            (adamw,) = make_optimizers(towers, from_keys("out").optimizer)
+            average = MovingAverage(towers, 0.9)
+            found = backward(
+                towers,
+                torch.zeros(10, 3, clip.image_size, clip.image_size, dtype=torch.uint8, device=CUDA),
+                torch.zeros(10, towers.context_length, dtype=torch.int64, device=CUDA),
+                loss=LOSSES[loss],
+                seed=0,
+                micro_batch=4,
+                prepare=lambda images: (images * torch.ones(1, 3, 1, 1, device=CUDA)).sub_(1),
+                autocast=autocast,
+                scaler=scaler,
+            )
+            for name, parameter in towers.named_parameters():
+                if not name.startswith("visual."):  # as where the image tower is locked
+                    parameter.grad = torch.zeros_like(parameter)
+            norms = gradient_norms(towers)
+            clip_gradients(towers, norms["all"], 1.0)
+            adamw.step()
+            average.update()
+            assert {tensor.device for tensor in (found, *norms.values(), *average.average.values())} == {CUDA}
+            assert found.dtype == torch.float32
+            with pytest.raises(DataDependentOutputException):
+                found.item()  # so nothing above has asked for a number
+
+
+def test_a_batch_in_page_locked_memory_goes_as_it_is(apart: ProcessPoolExecutor) -> None:
+    apart.submit(_batch).result(timeout=300)
+
+
+def _batch() -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        asked: list[Any] = []
+        pixels = torch.zeros(2, 4, 4, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+        monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: asked.append(tensor.shape) or tensor)
+        batch = Batch(pixels, torch.zeros(2, 5, dtype=torch.int64), torch.arange(2), []).pin_memory()
+        assert asked == [(2, 3, 4, 4), (2, 5)]
+        with FakeTensorMode() as mode:
+            sent = Batch(mode.from_tensor(batch.images), mode.from_tensor(batch.texts), batch.rows, []).to(CUDA)
+            assert (sent.images.device, sent.texts.device, sent.images.dtype) == (CUDA, CUDA, torch.uint8)
+            assert sent.images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_device_without_memory_is_one_sentence(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +36,6 @@ DEEP = {
     "text_cfg": {"context_length": 24, "width": 64, "heads": 2, "layers": 3},
 }
 """Transformers, whose forecast takes a tenth of a ResNet's."""
-
-
-@pytest.fixture(scope="module")
-def apart() -> Iterator[ProcessPoolExecutor]:
-    """A process for the forecasts: other tests fork this one, which torch forbids where a step has run on tensors
-    without numbers."""
-    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=gc.disable) as pool:  # a tenth faster
-        yield pool
 
 
 Step = Callable[..., Memory]
