@@ -23,6 +23,7 @@ from pathlib import Path
 # Before numpy or torch is imported, as in conftest.py: threads of theirs would also not survive a fork.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from dataset.stages import path
 from tests.rooms import ROOMS, paths
 
 LIBRARIES = (
@@ -39,11 +40,13 @@ LIBRARIES = (
     "boto3",
     "hypothesis",
     "crawl.wat.scan",
+    "filters.texts.quantized_model",
     "pipeline.build",
+    *(stage.code for stage in path()),
     "train.loop",
 )
-"""Slow to import, or compiled as they are (by numba, once a checkout, and by each room that is at work at once). No
-Ray: it reads the environment as it is imported, which tests set."""
+"""Slow to import, or compiled as they are (by numba, once a checkout, and by each room that is at work at once), or
+imported by a build where it needs them. No Ray: it reads the environment as it is imported, which tests set."""
 _LOOK_S = 0.2  # between two looks at which rooms have ended
 
 
