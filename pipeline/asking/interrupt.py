@@ -13,6 +13,7 @@ from typing import TypeVar
 import duckdb
 
 Answer = TypeVar("Answer")
+_LOOK_S = 0.1  # between two looks at whether Ctrl-C was pressed
 
 
 def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answer]) -> Answer:
@@ -33,6 +34,8 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answ
     thread = threading.Thread(target=run, daemon=True)
     try:
         thread.start()
+        while thread.is_alive():  # in turns: a Ctrl-C just before a wait without end is not noticed until it is over
+            thread.join(_LOOK_S)
         return done.result()
     except KeyboardInterrupt:
         stopped.set()  # a thread that has not begun by now does nothing
