@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 import duckdb
@@ -26,7 +26,9 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answ
     def run() -> None:
         begun.set()
         try:
-            if not stopped.is_set():
+            if stopped.is_set():
+                done.cancel()
+            else:
                 done.set_result(work())
         except BaseException as error:
             done.set_exception(error)
@@ -34,12 +36,12 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answ
     thread = threading.Thread(target=run, daemon=True)
     try:
         thread.start()
-        while thread.is_alive():  # in turns: a Ctrl-C just before a wait without end is not noticed until it is over
-            thread.join(_LOOK_S)
+        while not done.done():  # in turns: a Ctrl-C just before a wait without end is not noticed until it is over
+            wait([done], _LOOK_S)
         return done.result()
     except KeyboardInterrupt:
         stopped.set()  # a thread that has not begun by now does nothing
-        while begun.is_set() and thread.is_alive():  # its query may be just about to begin
+        while begun.is_set() and not done.done():  # its query may be just about to begin
             connection.interrupt()
-            thread.join(0.05)
+            wait([done], _LOOK_S)  # no Thread.join: Python 3.11 takes one that Ctrl-C ends for the thread's end
         raise
