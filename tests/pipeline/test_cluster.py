@@ -19,7 +19,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
 from pipeline.engine.phase import Task
-from pipeline.workers.executor import RayExecutor
+from pipeline.workers.executor import InlineExecutor, RayExecutor
 from pipeline.workers.ray_worker import Board
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server
@@ -32,6 +32,10 @@ from tests.pipeline.two_nodes import DOOMED
 __all__ = ["one_server"]
 
 REPO = Path(__file__).resolve().parents[2]
+
+ASKED_OFTEN = {"RAY_health_check_period_ms": "250", "RAY_health_check_timeout_ms": "120000"}
+"""A node is dead after forty questions without an answer, which the port of a dead one refuses at once: ten seconds. By
+Ray's own three seconds a question that were two minutes in which all wait."""
 
 FILTER = f"""
 import os, signal, time
@@ -53,10 +57,11 @@ def deadly(rows):
 def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """A config of many partitions, with a filter of one's own in the middle."""
     folder = tmp_path_factory.mktemp("archive")
-    archive = small_archive.write(folder / "small.warc.gz", pages=20)
+    archive = small_archive.write(folder / "small.warc.gz", pages=12)
     (folder / "deadly.py").write_text(FILTER)
     own = {"name": "dead", "stage": "text", "drop_when": "survivors < 1", "measure": f"{folder / 'deadly.py'}:deadly"}
-    return small_archive.config(archive, "", filters=[own], run={"piece_bytes": 2**16, "pairs_per_partition": 60})
+    run = {"piece_bytes": 2**16, "pairs_per_partition": 30}
+    return small_archive.config(archive, "", filters=[own], balance={"cap": 3}, run=run)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,7 @@ def test_a_node_that_dies_in_the_middle_changes_no_byte(raw: dict[str, object], 
         folder.mkdir()
         config, starts = folder / "config.yaml", folder / "starts"
         config.write_text(yaml.safe_dump({**raw, "out": str(folder / "out")}))
-        env = {**os.environ, **PATIENT, "RAY_AUTH_MODE": "disabled", "WIT_TEST_STARTS": str(starts)}
+        env = {**os.environ, **PATIENT, **ASKED_OFTEN, "RAY_AUTH_MODE": "disabled", "WIT_TEST_STARTS": str(starts)}
         command = [sys.executable, "-m", "tests.pipeline.two_nodes", str(config)]
         done = subprocess.run(command, cwd=REPO, env=env, capture_output=True, text=True, timeout=900)
         if done.returncode and "timed out during startup" in done.stderr:
@@ -128,9 +133,10 @@ def test_img2datasets_tasks_run_inside_of_a_task_on_one_cpu(
 ) -> None:
     import ray
 
+    made = config(server, tmp_path, "ray")
+    build(made, to="prebalance", executor=InlineExecutor(), quiet=True)
     other: Any = ray.remote(num_cpus=1)(Board).remote()  # has the other CPU, and does nothing
     assert ray.get(other.working_tasks.remote()) == []
-    made = config(server, tmp_path, "ray")
     build(made, to="fetch", executor=two_workers, quiet=True)
     assert ray.available_resources().get("CPU", 0) <= 1
     ray.kill(other)

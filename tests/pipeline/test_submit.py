@@ -88,7 +88,7 @@ def answers(url: str) -> bool:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an archive, and a config that names everything relative to it."""
     home = tmp_path_factory.mktemp("home")
-    small_archive.write(home / "small.warc.gz")
+    small_archive.write(home / "small.warc.gz", pages=16)
     raw = small_archive.config("small.warc.gz", "out", beside=".", run={"workers": None, "pairs_per_partition": 100})
     (home / "config.yaml").write_text(yaml.safe_dump(raw))
     return home

@@ -105,7 +105,8 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
     (tmp_path / "deadly" / "killer.py").write_text(KILLER)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'deadly'}:{Path(__file__).resolve().parents[3]}")
     monkeypatch.setenv("WIT_TEST_KILLED", str(tmp_path / "killed"))
-    for name, value in PATIENT.items():
+    # Nobody takes this machine away; its two watchers import all of Ray Train.
+    for name, value in {**PATIENT, "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(tmp_path / "deadly")
     monkeypatch.setattr("pipeline.training.ray_train.work", importlib.import_module("killer").work)
