@@ -38,7 +38,8 @@ def test_all_runs_are_measured(capsys: pytest.CaptureFixture[str], monkeypatch: 
     *lines, last = capsys.readouterr().out.splitlines()
     summary = json.loads(last)
     assert (status, summary["failed"], summary["equal"]) == (0, 0, True), lines
-    assert summary["ratio"] == pytest.approx(summary["ours"] / summary["peer"], abs=0.01)  # all three are rounded
+    ours, peer = summary["ours"], summary["peer"]  # rounded to a tenth, which is much of the rates of a busy machine
+    assert summary["ratio"] == pytest.approx(ours / peer, abs=0.005 + 0.05 * (1 + ours / peer) / (peer - 0.05))
     runs = {(run["side"], run["run"]) for run in summary["runs"]}
     both = {f"{data}, compile {compiled}" for data in ("shards", "synthetic") for compiled in ("on", "off")}
     assert {run for side, run in runs if side == "ours"} == both | {"batch 24 by micro-batches of 8"}
