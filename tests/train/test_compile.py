@@ -37,22 +37,23 @@ def test_towers_are_compiled_if_wanted_and_draw_the_same(
     assert compiled == ["CLIP"]
 
 
-@pytest.mark.parametrize(("model", "twice", "blocks", "graphs"), [(tiny.MODEL, False, 2, 2), (tiny.RESNET, True, 5, 3)])
+@pytest.mark.parametrize(("model", "blocks", "graphs"), [(tiny.MODEL, 2, 2), (tiny.RESNET, 5, 1)])
 def test_each_block_of_shards_is_compiled_whole_and_once(
-    tiny_dataset: str, tmp_path: Path, monkeypatch: Any, model: str, twice: bool, blocks: int, graphs: int
+    tiny_dataset: str, tmp_path: Path, monkeypatch: Any, model: str, blocks: int, graphs: int
 ) -> None:
     """Blocks alike are one graph, which all steps share; a break would be an error. Neither BatchNorms that ask the
-    other process break it, nor blocks that are computed twice. Of the bottlenecks that differ in their widths alone
-    one is captured, which takes seconds."""
+    other process break it, nor blocks that are computed twice. Of a ResNet one bottleneck with a stride, which has all
+    that another has, is captured: each takes seconds. Its text's block is like those of the transformer."""
     exact, counters = torch.compile, torch._dynamo.utils.counters
-    keys = {"model": model, "epochs": 0.5, "grad_checkpointing": twice}
+    keys = {"model": model, "epochs": 0.5, "grad_checkpointing": True}
     given: list[nn.Module] = []
     captured: set[tuple[type, int]] = set()
+    is_resnet = model == tiny.RESNET
 
     def compile(function: Any, **options: Any) -> Any:
         given.append(function.__self__)
         kind = type(given[-1]), getattr(given[-1], "stride", -len(given))
-        if kind in captured:
+        if kind in captured or (is_resnet and kind[1] != 2):
             return function
         captured.add(kind)
         return exact(function, backend="aot_eager", fullgraph=True, **options)
