@@ -118,9 +118,8 @@ def find(url: str) -> tuple[Storage, str]:
 
 def about(run: Storage, name: str) -> dict[str, Any]:
     """Return what a checkpoint says of itself: step, score, loss, config (see `train.config.by_place`),
-    index_fingerprint, name,
-    model_config, preprocess, scaler; auto_on, the number of processes and the device for which `micro_batch: auto`
-    found the config's, if it did.
+    index_fingerprint, name, model_config, preprocess, scaler; auto_on, the number of processes and the device for
+    which `micro_batch: auto` found the config's, if it did.
 
     Raises:
         ValueError: it is no checkpoint.
